@@ -1,0 +1,82 @@
+"""Penalties on the weights: value, (sub)gradient, proximal map."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chainrule.table import Table
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A convex function R of the weights of one layer, times a strength.
+
+    The strength is a number, or a tensor that broadcasts against w.
+
+    Args:
+        value: value(w, strength) -> strength R(w), summed over the last two axes, [*m], in units of the loss.
+        slope: slope(w, strength) -> a subgradient of the value, of the shape of w; the gradient where there is one.
+        prox: prox(w, threshold) -> argmin over u of threshold R(u) + ½|u - w|², of the shape of w. A step of proximal
+            gradient descent is prox(w - lr g, lr strength).
+    """
+
+    value: Callable[[Tensor, Tensor | float], Tensor]
+    slope: Callable[[Tensor, Tensor | float], Tensor]
+    prox: Callable[[Tensor, Tensor | float], Tensor]
+
+
+def shrink(w: Float[Tensor, "*m n_in n_out"], threshold: Tensor | float) -> Float[Tensor, "*m n_in n_out"]:
+    """The proximal map of ½|u|²: w / (1 + threshold).
+
+    Source:
+        Hoerl & Kennard (1970), Ridge regression.
+
+    Example:
+        >>> shrink(torch.tensor([[3.0]]), 2.0)
+        tensor([[1.]])
+    """
+    return w / (1 + threshold)
+
+
+def soft_threshold(w: Float[Tensor, "*m n_in n_out"], threshold: Tensor | float) -> Float[Tensor, "*m n_in n_out"]:
+    """The proximal map of |u|: sign(w) max(|w| - threshold, 0).
+
+    Args:
+        w: Weights.
+        threshold: Not negative.
+
+    Returns:
+        w moved towards 0 by the threshold; exactly 0 where |w| ≤ threshold; NaN where w is NaN.
+
+    Source:
+        Donoho (1995), De-noising by soft-thresholding, eq. 1.4.
+
+    Example:
+        >>> soft_threshold(torch.tensor([[3.0, -0.5, -2.0]]), 1.0)
+        tensor([[ 2.,  0., -1.]])
+    """
+    bound = torch.as_tensor(threshold, dtype=w.dtype, device=w.device)
+    # w - clip(w): w - w is exactly 0 inside, and unlike sign and max the clip does not forget a NaN.
+    return w - torch.clamp(w, -bound, bound)
+
+
+PENALTIES: Table[Penalty] = Table(
+    "penalty",
+    __file__,
+    {
+        "l2": Penalty(  # R = ½ Σ w²
+            value=lambda w, strength: (strength / 2 * w.square()).sum((-2, -1)),
+            slope=lambda w, strength: strength * w,
+            prox=shrink,
+        ),
+        "l1": Penalty(  # R = Σ |w|, and sign(0) = 0
+            value=lambda w, strength: (strength * w.abs()).sum((-2, -1)),
+            slope=lambda w, strength: strength * torch.sign(w),
+            prox=soft_threshold,
+        ),
+    },
+)
+"""The weights only: biases are not penalised."""

@@ -1,0 +1,1 @@
+"""Gradient descent and backpropagation: what is exact, what converges, and how fast."""

@@ -1,0 +1,1 @@
+"""Initialisation: what a network does to a signal and to a gradient before it has learnt anything."""

@@ -1,0 +1,1 @@
+"""Loss landscapes: curvature, and what the step size makes of it."""

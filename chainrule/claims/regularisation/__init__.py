@@ -1,0 +1,1 @@
+"""Regularisation: what a penalty or a noise term does, in formulas."""

@@ -1,0 +1,601 @@
+"""The command line: the only file that prints or draws a progress bar."""
+
+import json
+import signal
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, TypeVar
+
+import msgspec
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table as Grid
+
+from chainrule import claims, dataset
+from chainrule.catalogue import collect
+from chainrule.errors import ChainruleError
+from chainrule.evidence.claim import KINDS, Claim
+from chainrule.evidence.conduct import conduct, versions
+from chainrule.evidence.evaluation import Evaluation
+from chainrule.evidence.finding import Finding
+from chainrule.evidence.shelf import keep, look_up
+from chainrule.experiment.condition import Condition, settings
+from chainrule.experiment.protocol import Protocol
+from chainrule.experiment.training import Progress
+from chainrule.store import disk
+from chainrule.store.objects import Store, open_store
+from chainrule.table import nearest
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="chainrule: a laboratory for the mathematics of neural-network training.\n\n"
+    "A claim is a formula that predicts a number, networks trained to measure it, and a rule fixed in advance. "
+    "Begin with `chainrule list`, then `chainrule run backprop-exactness`, then `chainrule report`.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+Result = TypeVar("Result")
+COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
+
+Profile = Annotated[str, typer.Option(help="quick (minutes, screening) or full (the evidence that is quoted).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Claims: letter (B1), short name, file name, or a chapter.")]
+
+
+# looking ───────────────────────────────────────────────────────────────────────────────
+
+
+@app.command("list")
+def list_claims(
+    chapters: Annotated[list[str] | None, typer.Argument(help="Chapters, letters or names; all if none.")] = None,
+    profile: Profile = "quick",
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The catalogue as a page of the documentation.")] = False,
+) -> None:
+    """The catalogue of claims, with the verdicts found so far.
+
+    Example: chainrule list descent
+    """
+    store = the_store()
+    rows = [record(claim, look_up(store, checked(profile), claim.id), store) for claim in chosen(chapters or [])]
+    if as_json:
+        say_json(rows)
+    elif markdown:
+        out.print(catalogue_page(chosen(chapters or [])), end="", markup=False)
+    else:
+        grid = Grid("", "claim", "kind", "statement", f"verdict ({profile})", box=None, pad_edge=False)
+        for claim, row in zip(chosen(chapters or []), rows, strict=True):
+            grid.add_row(claim.letter, claim.id, claim.kind, claim.statement, coloured(row))
+        out.print(grid)
+        out.print(f"\n{'; '.join(f'{k}: {v}' for k, v in KINDS.items())}.\nNext: chainrule show ID, chainrule run ID")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A claim, or the key (its first digits) of a trained run.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(help="Settings: print the prediction there; nothing is trained.")
+    ] = None,
+    profile: Profile = "quick",
+    to: Annotated[str, typer.Option(help="Export a trained run: torch.")] = "",
+    folder: Annotated[Path, typer.Option(help="Where an export is written.")] = Path("exported"),
+    as_json: Json = False,
+) -> None:
+    """One claim with its finding, or one trained run; --to torch exports a run.
+
+    Examples: chainrule show gd-stability-threshold · chainrule show RUN --to torch --folder mnist-model
+    """
+    store = the_store()
+    if not is_claim(name):
+        return show_run(store, name, to, folder, as_json)
+    claim = chosen([name])[0]
+    if changes:
+        return say_json(elsewhere(claim, pairs(changes)))
+    finding = look_up(store, checked(profile), claim.id)
+    if as_json:
+        return say_json(record(claim, finding, store))
+    out.print(f"[bold]{claim.letter}  {claim.id}[/bold]  ({KINDS[claim.kind]})", highlight=False)
+    out.print(f"\n{claim.statement}\n\n{claim.argument}\n\nSource: {claim.source}", markup=False)
+    for part in claim.parts:
+        out.print(
+            f"\nTest: {part.title}\n  rule: {part.rule.words}. {part.tolerance}\n  control: {part.control.words}",
+            markup=False,
+        )
+    if finding is None:
+        out.print(f"\nNot tested yet in this store. Next: chainrule run {claim.id}", markup=False)
+    else:
+        for found in finding.parts:
+            out.print(f"\n{found.title}: {found.verdict.outcome} — {found.verdict.because}", markup=False)
+            out.print(f"  control {found.control.outcome} — {found.control.because}", markup=False)
+
+
+def show_run(store: Store, name: str, to: str, folder: Path, as_json: bool) -> None:
+    """A trained run: its tables, or its weights for another tool."""
+    from chainrule.workflows.export import to_torch
+
+    run = find_run(store, name)
+    if to == "torch":
+        for path, data in to_torch(store, run).items():
+            disk.make_folder(folder)
+            disk.write_atomic(folder / path, data)
+        out.print(
+            f"written to {folder}: a state_dict per seed for torch.nn.Sequential, and how.json, which lists its layers",
+            markup=False,
+        )
+        return
+    if to:
+        raise ChainruleError("E402", f"to={to!r} is not known.", "Known: torch.", "correct the name")
+    evaluation = msgspec.json.decode(store.get(run)["evaluation.json"], type=Evaluation)
+    if as_json:
+        say_json(msgspec.to_builtins(evaluation))
+    else:
+        print_evaluation(evaluation)
+
+
+def find_run(store: Store, name: str) -> str:
+    """The key of the one evaluation whose key begins with ``name``."""
+    keys = [key for key in store.keys("evaluation") if key.startswith(name)]
+    if len(keys) == 1 and name:
+        return keys[0]
+    known = [*names_of_claims(), *store.keys("evaluation")]
+    raise ChainruleError(
+        "E402", f"{name!r} is neither a claim nor a trained run.",
+        f"{nearest(name, known)}`chainrule list` names the claims; `chainrule train` prints the key of its run.",
+        "correct the name" if not keys else "give more digits of the key",
+    )  # fmt: skip
+
+
+@app.command()
+def theory(
+    formula: Annotated[
+        str, typer.Argument(help="module.name, for example meanfield.fixed_point_length; nothing lists them.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="name=value, for example activation=tanh weight_std=1.3.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The formulas as a calculator: alone it lists them, with arguments it evaluates one.
+
+    Example: chainrule theory quadratic.stability_threshold optimiser=heavy_ball curvature=10 momentum=0.9
+    """
+    from chainrule import formulas
+
+    if not formula:
+        listed = formulas.catalogue()
+        if as_json:
+            return say_json(
+                [{"formula": f.name, "arguments": list(f.arguments), "is": f.summary} for f in listed.values()]
+            )
+        grid = Grid("formula", "arguments", "is", box=None, pad_edge=False)
+        for found in listed.values():
+            grid.add_row(found.name, " ".join(found.arguments), found.summary)
+        return out.print(grid)
+    value = formulas.evaluate(formula, pairs(arguments or []))
+    if as_json:
+        say_json({"formula": formula, "value": value})
+    else:
+        out.print(json.dumps(value), markup=False)
+
+
+# doing ─────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command()
+def run(
+    names: Names = None,
+    profile: Profile = "quick",
+    every: Annotated[bool, typer.Option("--all", help="Every claim.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Conduct claims: predict, register, train, measure, judge. What is stored is not computed again.
+
+    Examples: chainrule run B1 · chainrule run descent landscape · chainrule run --all --profile full
+    """
+    if not names and not every:
+        raise ChainruleError(
+            "E400", "no claim was named.", "`chainrule list` shows them.", "chainrule run B1, or chainrule run --all"
+        )
+    store = the_store()
+    found = [(claim, conducted(claim, checked(profile), store, quiet=as_json)) for claim in chosen(names or [])]
+    if as_json:
+        say_json([record(claim, finding, store) for claim, finding in found])
+    else:
+        print_verdicts([finding for _, finding in found])
+
+
+@app.command()
+def train(
+    changes: Annotated[
+        list[str] | None, typer.Argument(help="name=value: any field of Condition; data=NAME first of all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Networks: each has its own split, weights and batch order.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows; 0 takes the data set's default.")] = 0,
+    data: Annotated[str, typer.Option(help="Your own table: a CSV file.")] = "",
+    target: Annotated[str, typer.Option(help="With --data FILE: the column to predict.")] = "",
+    task: Annotated[str, typer.Option(help="With --data FILE: classification, regression or auto.")] = "auto",
+    missing: Annotated[str, typer.Option(help="With --data FILE: error, drop-rows or median.")] = "error",
+    as_json: Json = False,
+) -> None:
+    """Train one network by many seeds, choose on validation, test once, lay the baselines beside.
+
+    Examples: chainrule train data=digits · chainrule train data=california lr=0.001 widths=128,128 --seeds 10
+    · chainrule train --data houses.csv --target price
+    """
+    from chainrule.workflows.defaults import condition_for
+    from chainrule.workflows.train import evaluate
+
+    given = pairs(changes or [])
+    if data:
+        if not target:
+            raise ChainruleError(
+                "E308", f"{data!r} has no target.", "A table needs one column to predict.", "--target COLUMN"
+            )
+        given["data"] = dataset.add_csv(Path(data), target, task, missing)
+        err.print(f"{data} is stored as the dataset {given['data']}", markup=False)
+    name = given.pop("data", "digits")
+    condition = condition_for(name, given, epochs)
+    evaluation = watched(evaluate(condition, seeds, the_store()), f"train {name}", quiet=as_json)
+    if as_json:
+        say_json(msgspec.to_builtins(evaluation))
+    else:
+        print_evaluation(evaluation)
+
+
+@app.command()
+def report(
+    profile: Profile = "quick",
+    folder: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("report"),
+    names: Names = None,
+    workflows: Annotated[
+        str, typer.Option(help="Data sets to train on, joined by commas.")
+    ] = "digits,mnist_5k,diabetes",
+    seeds: Annotated[int, typer.Option(help="Seeds of each workflow.")] = 5,
+) -> None:
+    """Conduct every claim, train both workflows, and write it all as PDF and HTML. Interrupted, it continues.
+
+    Examples: chainrule report · chainrule report --profile full --workflows mnist,california --seeds 10
+    """
+    from chainrule.report.document import document
+    from chainrule.report.publish import publish
+    from chainrule.workflows.defaults import condition_for
+    from chainrule.workflows.train import evaluate
+
+    store = the_store()
+    findings = [conducted(claim, checked(profile), store) for claim in chosen(names or [])]
+    evaluations = []
+    for name in [part for part in workflows.split(",") if part]:
+        work = evaluate(condition_for(name, {}, 0), seeds, store)
+        evaluations.append(watched(work, f"train {name}"))
+    with err.status("writing the report"):
+        about = {"profile": profile, **versions()}
+        paths = publish(document(findings, evaluations, about), folder)
+    print_verdicts(findings)
+    for evaluation in evaluations:
+        print_evaluation(evaluation, brief=True)
+    for path in paths:
+        out.print(f"written: {path}", markup=False)
+
+
+# keeping ───────────────────────────────────────────────────────────────────────────────
+
+data_app = typer.Typer(
+    no_args_is_help=True, help="Data sets: list them, fetch one, or add a file that you have.", rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """Every data set, and whether its rows are here."""
+    rows = []
+    for name, found in dataset.catalogue().items():
+        try:
+            rows_here = len(dataset.load(name).y)
+            where = f"{rows_here} rows"
+        except ChainruleError as error:
+            where = "not here" if error.code == "E305" else f"unusable: {error.what}"
+        rows.append({"name": name, "title": found.title, "task": found.task, "here": where})
+    if as_json:
+        return say_json(rows)
+    grid = Grid("name", "title", "task", "here", box=None, pad_edge=False)
+    for row in rows:
+        grid.add_row(*row.values())
+    out.print(grid)
+    out.print("\nNext: chainrule data fetch NAME, or set CHAINRULE_DATA to a folder that holds the files")
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="Name of a data set.")]) -> None:
+    """Download a data set from its official location; hashes are checked before anything is kept."""
+    with err.status(f"fetching {name}") as status:
+        paths = dataset.fetch(
+            name, lambda file, done, total: status.update(f"{file}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        )
+    for path in paths:
+        out.print(f"here: {path}", markup=False)
+
+
+@data_app.command("add")
+def data_add(name: str, file: Path) -> None:
+    """Add a file that you downloaded yourself; its hash is checked."""
+    for path in dataset.add(name, file):
+        out.print(f"here: {path}", markup=False)
+
+
+@app.command()
+def verify(
+    collect_garbage: Annotated[bool, typer.Option("--gc", help="Remove what interrupted runs left behind.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --gc: only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every byte of the store; damaged objects are set aside, and computed again when next needed."""
+    store = the_store()
+    damages = store.verify()
+    store.set_aside(damages)
+    removed = store.collect_garbage(dry_run=dry_run) if collect_garbage else []
+    damaged = [{"path": str(d.path), "what": d.what} for d in damages]
+    if as_json:
+        say_json({"store": str(store.folder), "damaged": damaged, "removed": [str(path) for path in removed]})
+    else:
+        for row in damaged:
+            out.print(f"damaged and set aside: {row['path']}: {row['what']}", markup=False)
+        for path in removed:
+            out.print(f"{'would remove' if dry_run else 'removed'}: {path}", markup=False)
+        out.print(f"{store.folder}: {len(damaged)} damaged", markup=False)
+    if damages:
+        raise typer.Exit(65)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="claim or dataset.")],
+    name: Annotated[str, typer.Argument(help="chapter/name for a claim: descent/steps_grow_with_condition.")],
+) -> None:
+    """Write a file that runs at once: a claim or a data set, found by walking, nothing else to touch."""
+    from chainrule.skeleton import skeleton
+
+    path, text = skeleton(kind, name)
+    if disk.is_file(path):
+        raise ChainruleError("E409", f"{path} exists already.", "A new file never replaces one.", "choose another name")
+    disk.make_folder(path.parent)
+    disk.write_atomic(path, text.encode())
+    out.print(
+        f"written: {path}\nNext: edit it, then chainrule run {name.split('/')[-1]}"
+        if kind == "claim"
+        else f"written: {path}",
+        markup=False,
+    )
+
+
+# what the verbs share ──────────────────────────────────────────────────────────────────
+
+
+def the_store() -> Store:
+    """The store that this command works on."""
+    return open_store(disk.home())
+
+
+def every_claim() -> list[Claim]:
+    """All claims, in the order of their letters."""
+    found = [value for value in collect(claims, "claim", Claim).values() if isinstance(value, Claim)]
+    return sorted(found, key=lambda claim: (claim.letter[:1], int("0" + "".join(filter(str.isdigit, claim.letter)))))
+
+
+def names_of_claims() -> list[str]:
+    """Every name that a claim answers to."""
+    return [name for claim in every_claim() for name in (claim.letter, claim.id, claim.file)]
+
+
+def is_claim(name: str) -> bool:
+    """Whether a claim answers to this name."""
+    return name in names_of_claims()
+
+
+def chosen(names: list[str]) -> list[Claim]:
+    """The claims that answer to the names; all of them for no name.
+
+    Raises:
+        ChainruleError: E402 for a name that no claim and no chapter has.
+    """
+    catalogue = every_claim()
+    if not names:
+        return catalogue
+    result: list[Claim] = []
+    for name in names:
+        matching = [c for c in catalogue if name in (c.letter, c.id, c.file, c.chapter)]
+        if not matching:
+            known = sorted({known for c in catalogue for known in (c.id, c.letter, c.file, c.chapter)})
+            raise ChainruleError(
+                "E402", f"claim={name!r} is not known.", f"{nearest(name, known)}Known: {', '.join(c.id for c in catalogue)}.",
+                "correct the name; chainrule new claim CHAPTER/NAME writes a new one",
+            )  # fmt: skip
+        result += [c for c in matching if c not in result]
+    return result
+
+
+def checked(profile: str) -> str:
+    """The profile, if it is one."""
+    if profile not in ("quick", "full"):
+        raise ChainruleError("E402", f"profile={profile!r} is not known.", "Known: quick, full.", "--profile quick")
+    return profile
+
+
+def pairs(words: list[str]) -> dict[str, str]:
+    """``name=value`` words as a dict."""
+    result = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value:
+            raise ChainruleError(
+                "E401", f"{word!r} is not a setting.", "A setting is name=value, without spaces.", "for example lr=0.1"
+            )
+        if name in result:
+            raise ChainruleError("E401", f"{name!r} is given twice.", "One value decides.", f"keep one {name}=…")
+        result[name] = value
+    return result
+
+
+def conducted(claim: Claim, profile: str, store: Store, quiet: bool = False) -> Finding:
+    """A claim's finding, its progress drawn, put on the shelf."""
+    finding = watched(conduct(claim, profile, store), claim.id, quiet)
+    keep(store, finding)
+    return finding
+
+
+def watched(work: Generator[Progress, None, Result], title: str, quiet: bool = False) -> Result:
+    """Exhaust a generator of progress under a bar, and hand over what it returns."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[steps]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=err, transient=False, disable=quiet) as bars:
+        task = bars.add_task(f"{title:<32}", total=None, steps="")
+        while True:
+            try:
+                at = next(work)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            bars.update(
+                task, completed=at.shard, total=at.shards, steps=f"step {at.step}/{at.steps}" if at.step else ""
+            )
+
+
+def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:
+    """What a claim predicts under other conditions; nothing is trained."""
+    rows: list[dict[str, object]] = []
+    for part in claim.parts:
+        protocol = part.quick
+        specimens = protocol.conditions if isinstance(protocol, Protocol) else protocol.cases
+        for specimen in specimens:
+            if isinstance(specimen, Condition):
+                changed: Condition | dict[str, float | str] = settings(specimen, dict(changes))
+            else:
+                unknown = [name for name in changes if name not in specimen]
+                if unknown:
+                    raise ChainruleError(
+                        "E401", f"unknown setting {unknown[0]!r}.",
+                        f"{nearest(unknown[0], list(specimen))}The cases of {claim.id} have: {', '.join(specimen)}.", "correct the name",
+                    )  # fmt: skip
+                changed = dict(specimen) | {n: type(specimen[n])(v) for n, v in changes.items()}
+            rows.append({"test": part.title, "predicted": list(part.predict(changed)), "unit": part.unit})  # type: ignore[arg-type]
+    unique = {json.dumps(row): row for row in rows}
+    return list(unique.values())
+
+
+def record(claim: Claim, finding: Finding | None, store: Store) -> dict[str, object]:
+    """A claim as JSON: the keys that scripts rely on."""
+    row: dict[str, object] = {"id": claim.id, "letter": claim.letter, "file": claim.file, "chapter": claim.chapter,
+                              "kind": claim.kind, "statement": claim.statement}  # fmt: skip
+    if finding is None:
+        return row | {name: None for name in (*PART_KEYS, "vacuous", "profile", "seconds", "parts")}
+    parts = [
+        {
+            "title": part.title,
+            "outcome": part.verdict.outcome,
+            "because": part.verdict.because,
+            "predicted": part.comparison.prediction,
+            "measured": [[float(v) if np.isfinite(v) else None for v in row] for row in part.comparison.mean()],
+            "low": part.verdict.low,
+            "high": part.verdict.high,
+            "control": part.control.outcome,
+            "seeds": part.comparison.seeds,
+        }
+        for part in finding.parts
+    ]
+    decisive = parts[finding.parts.index(finding.decisive)]
+    return row | {name: decisive[name] for name in PART_KEYS} | {
+        "vacuous": finding.vacuous, "profile": finding.provenance.profile, "seconds": None, "parts": parts,
+    }  # fmt: skip
+
+
+PART_KEYS = ("outcome", "because", "predicted", "measured", "low", "high", "control", "seeds")
+
+
+def catalogue_page(found: list[Claim]) -> str:
+    """The catalogue as Markdown, one row per claim."""
+    lines = ["# The catalogue of claims", "", "Written by `chainrule list --markdown`; edit the claims, not this page.", "",
+             "| | claim | kind | statement | source |", "|---|---|---|---|---|"]  # fmt: skip
+    for claim in found:
+        cells = (claim.letter, f"`{claim.id}`", claim.kind, claim.statement, claim.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, "", *(f"- {kind}: {words}" for kind, words in KINDS.items()), ""])
+
+
+def coloured(row: dict[str, object]) -> str:
+    """An outcome for the terminal."""
+    outcome = str(row["outcome"] or "—")
+    mark = " (vacuous)" if row["vacuous"] else ""
+    return f"[{COLOURS.get(outcome, 'dim')}]{outcome}[/]{mark}"
+
+
+def print_verdicts(findings: list[Finding]) -> None:
+    """The verdicts as a table: prediction and measurement of the deciding point."""
+    grid = Grid("", "claim", "verdict", "because", box=None, pad_edge=False)
+    for found in findings:
+        mark = " (vacuous)" if found.vacuous else ""
+        grid.add_row(found.letter, found.id, f"[{COLOURS[found.outcome]}]{found.outcome}[/]{mark}", found.because)
+    out.print(grid)
+
+
+def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
+    """The tables of a trained run."""
+    for sheet in evaluation.sheets[: 1 if brief else None]:
+        grid = Grid(sheet.title, *sheet.columns, box=None, pad_edge=False)
+        for name, quantities in sheet.rows:
+            grid.add_row(name, *(quantity_text(q.mean, q.low, q.high, q.note) for q in quantities))
+        out.print(grid)
+        out.print("")
+    out.print(f"run {evaluation.run[:12]}   Next: chainrule show {evaluation.run[:12]} --to torch", markup=False)
+
+
+def quantity_text(mean: float | None, low: float | None, high: float | None, note: str) -> str:
+    """A mean with its interval, four significant digits; a note where it is undefined."""
+    if mean is None:
+        return f"undefined ({note})" if note else "undefined"
+    if low is None or high is None:
+        return f"{mean:.4g}"
+    return f"{mean:.4g} \\[{low:.4g}, {high:.4g}]"
+
+
+def say_json(value: object) -> None:
+    """JSON on standard output, as a script wants it."""
+    sys.stdout.write(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """A polite signal ends the command between two operations."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is three lines and an exit status, never a traceback."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app(standalone_mode=True)
+    except ChainruleError as error:
+        if debug:
+            raise
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        err.print("interrupted: what is finished is stored; the same command continues there", markup=False)
+        raise SystemExit(130) from None

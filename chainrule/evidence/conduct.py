@@ -1,0 +1,160 @@
+"""conduct(claim): predict, register, train, measure, compare, judge. The whole pipeline."""
+
+import platform
+import sys
+from collections.abc import Generator
+
+import numpy as np
+import torch
+
+import chainrule
+from chainrule import dataset
+from chainrule.errors import ChainruleError
+from chainrule.evidence.claim import Claim, Part
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.finding import Finding, PartFinding, Provenance
+from chainrule.evidence.plan import Plan, register
+from chainrule.experiment.protocol import REGISTERED, Protocol, Run
+from chainrule.experiment.training import Progress, carry_out
+from chainrule.store.objects import Store
+
+Rows = tuple[tuple[float | None, ...], ...]
+CONFIDENCE = {"quick": 0.95, "full": 0.99}  # simultaneous within a claim
+
+
+def conduct(claim: Claim, profile: str, store: Store) -> Generator[Progress, None, Finding]:
+    """Carry out a claim: predict, register, train, measure, compare, judge.
+
+    Args:
+        claim: What is tested.
+        profile: ``"quick"`` or ``"full"``.
+        store: Where the plan and every network are kept; what is there is not computed again.
+
+    Yields:
+        Progress of the training.
+
+    Returns:
+        The finding.
+    """
+    plan = register(claim, profile, store)  # no network exists yet
+    points = sum(len(rows) * len(rows[0]) for rows in plan.predicted)
+    parts = []
+    for i, part in enumerate(claim.parts):
+        runs = yield from carry_out(part.protocol(profile), store)
+        measured = compare(part, profile, runs, plan.predicted[i], points)
+        runs = yield from carry_out(part.as_control.protocol(profile), store)
+        control = compare(part.as_control, profile, runs, plan.controls[i], points)
+        parts.append(
+            PartFinding(
+                title=part.title,
+                rule=part.rule.words,
+                tolerance=part.tolerance,
+                protocol=described(part, profile),
+                comparison=measured,
+                verdict=part.rule(measured),
+                control=part.rule(control),
+                control_text=part.control.words,
+                figure=part.figure(measured),
+            )
+        )
+    return Finding(claim.id, claim.letter, claim.file, claim.chapter, claim.kind, claim.statement, claim.argument,
+                   claim.source, tuple(parts), provenance(claim, plan, profile))  # fmt: skip
+
+
+def compare(
+    part: Part, profile: str, runs: list[Run], predicted: tuple[tuple[float, ...], ...], points: int
+) -> Comparison:
+    """Measure every run, put its conditions back into the order of the protocol, and lay the prediction beside.
+
+    Raises:
+        ChainruleError: E602 if measurement and prediction differ in shape.
+    """
+    count, width = len(predicted), len(predicted[0])
+    protocol = part.protocol(profile)
+    measured = np.full((count, protocol.seeds, width), np.nan)
+    premise = np.zeros((count, protocol.seeds), dtype=bool)
+    shown: dict[str, list[Rows]] = {}
+    for run in runs:
+        values = np.asarray(part.measure(run), dtype=np.float64)
+        if values.shape != (len(run.places), protocol.seeds, width):
+            raise ChainruleError(
+                "E602", f"measure() of {part.title!r} returned shape {values.shape}, predict() gives {width} points per condition.",
+                f"Expected {(len(run.places), protocol.seeds, width)}: conditions, seeds, points.",
+                "return one value per predicted point",
+            )  # fmt: skip
+        measured[list(run.places)] = values
+        premise[list(run.places)] = part.premise(run)
+        for name, curves in part.shown(run).items():
+            for place, curve in zip(run.places, np.asarray(curves, dtype=np.float64), strict=True):
+                shown.setdefault(name, [()] * count)[place] = table(curve)
+    has_premise = part.premise.__name__ != "always"
+    return Comparison(
+        labels=protocol.labels,
+        x=part.x or tuple(float(i) for i in range(width)),
+        prediction=predicted,
+        measurement=tuple(table(rows) for rows in measured),
+        shown={name: tuple(curves) for name, curves in shown.items()},
+        premise=tuple(tuple(bool(p) for p in row) for row in premise),
+        premise_text=" ".join((part.premise.__doc__ or "").split()) if has_premise else "",
+        axis=part.axis,
+        unit=part.unit,
+        confidence=CONFIDENCE[profile],
+        points=points,
+    )
+
+
+def table(values: np.ndarray) -> Rows:
+    """[S, X] as nested tuples, ``None`` for what is not finite."""
+    return tuple(tuple(float(v) if np.isfinite(v) else None for v in row) for row in values)
+
+
+def described(part: Part, profile: str) -> str:
+    """A protocol in one sentence."""
+    protocol = part.protocol(profile)
+    seeds = f"{protocol.seeds} seeds from {protocol.first}"
+    if not isinstance(protocol, Protocol):
+        what = " ".join((protocol.trial.__doc__ or "").split())
+        return f"{what} {len(protocol.cases)} case{'s' * (len(protocol.cases) > 1)}, {seeds}."
+    first = protocol.conditions[0]
+    size = f"{first.n_train} rows" if first.n_train else "all training rows"
+    batches = f"batches of {first.batch}" if first.batch else "full batches"
+    varied = f"; varied: {'; '.join(protocol.labels)}" if len(protocol.conditions) > 1 else ""
+    if first.steps == 0:
+        return f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}) at initialisation on {size} of {first.data}, {first.dtype}, {seeds}{varied}."
+    return (
+        f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}) on {size} of {first.data}, "
+        f"{first.loss}, {first.optimiser} at lr={first.lr:g}, {batches}, {first.steps} steps, {first.dtype}, {seeds}{varied}."
+    )
+
+
+def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
+    """Where a finding comes from."""
+    protocols = [p for part in claim.parts for p in (part.protocol(profile), part.as_control.protocol(profile))]
+    names = sorted({c.data for p in protocols if isinstance(p, Protocol) for c in p.conditions})
+    first = min(p.first for p in protocols)
+    return Provenance(
+        plan=plan.address,
+        claim_file=plan.claim_file,
+        profile=profile,
+        label="registered" if first >= REGISTERED else "exploratory",
+        first_replica=first,
+        versions=versions(),
+        machine=machine(),
+        equality="exact",
+        data={name: dataset.load(name).hash for name in names},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    return {
+        "chainrule": chainrule.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),  # a subclass of str that JSON does not know
+    }
+
+
+def machine() -> str:
+    """Processor family and the instruction set that torch uses: bits are promised within these."""
+    return f"{platform.machine()}, {sys.platform}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} thread(s)"

@@ -1,0 +1,149 @@
+"""A picture as data: marks with labelled axes, drawn for the report in one place and for the screen in another."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from chainrule.evidence.comparison import Comparison
+
+Number = float | None  # None stands for a value that is not finite: JSON has no NaN
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="line"):
+    """A curve; predictions are drawn so."""
+
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
+    label: str = ""
+    colour: int = 0
+    dashed: bool = False
+
+
+class Points(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="points"):
+    """Measured means with their intervals ``[low, high]``; empty intervals draw bare points."""
+
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
+    low: tuple[Number, ...] = ()
+    high: tuple[Number, ...] = ()
+    label: str = ""
+    colour: int = 0
+
+
+class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="band"):
+    """A shaded region between two curves: the interval over seeds of a learning curve."""
+
+    x: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+    label: str = ""
+    colour: int = 0
+
+
+class Bars(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bars"):
+    """One bar per name with its interval."""
+
+    names: tuple[str, ...]
+    values: tuple[Number, ...]
+    low: tuple[Number, ...] = ()
+    high: tuple[Number, ...] = ()
+    label: str = ""
+    colour: int = 0
+
+
+class Cells(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="cells"):
+    """A matrix as coloured cells with their numbers: a confusion matrix."""
+
+    values: tuple[tuple[Number, ...], ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+class Dots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dots"):
+    """A scatter plot; ``values`` colour the dots (a map of errors) where they are given."""
+
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
+    values: tuple[Number, ...] = ()
+    values_label: str = ""
+    label: str = ""
+    colour: int = 0
+
+
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="images"):
+    """Small pictures in a row-wise grid, each with a caption.
+
+    ``pixels`` holds one ``bytes`` of uint8 per picture, in the order of ``shape`` = (height, width) or
+    (height, width, 3); JSON carries it as base64.
+    """
+
+    pixels: tuple[bytes, ...]
+    shape: tuple[int, ...]
+    captions: tuple[str, ...]
+
+
+Mark = Line | Points | Band | Bars | Cells | Dots | Images
+
+
+class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pair of axes. ``log`` names the logarithmic ones: ``""``, ``"x"``, ``"y"`` or ``"xy"``."""
+
+    marks: tuple[Mark, ...]
+    x: str = ""
+    y: str = ""
+    title: str = ""
+    log: str = ""
+
+
+class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Panels side by side, ``columns`` to a row, under one caption that can be read without the text."""
+
+    panels: tuple[Panel, ...]
+    caption: str
+    columns: int = 2
+
+
+def numbers(values: Sequence[float]) -> tuple[Number, ...]:
+    """Floats as JSON can carry them: what is not finite becomes ``None``."""
+    return tuple(float(v) if abs(float(v)) < float("inf") else None for v in values)
+
+
+def measured_against_predicted(
+    x: str, y: str, log: str = "", caption: str = "", along: str = "points"
+) -> Callable[[Comparison], Figure]:
+    """Points with simultaneous intervals over seeds; the prediction as a line, one colour per condition.
+
+    Args:
+        x: Label of the horizontal axis, with its unit.
+        y: Label of the vertical axis, with its unit.
+        log: Which axes are logarithmic.
+        caption: What one sees; the verdict is printed beside it by the writer.
+        along: ``"points"``: the horizontal axis is the claim's own axis (layer, step), a colour per condition;
+            ``"conditions"``: it is the conditions, in their order, labelled by what varies.
+
+    Returns:
+        A function from Comparison to Figure.
+    """
+
+    def figure(c: Comparison) -> Figure:
+        mean, low, high = c.mean(), *c.interval()
+        marks: list[Mark] = []
+        if along == "points":
+            for i, label in enumerate(c.labels):
+                marks.append(
+                    Line(numbers(c.x), numbers(c.predicted[i]), label=f"predicted, {label}".rstrip(", "), colour=i)
+                )
+                marks.append(
+                    Points(numbers(c.x), numbers(mean[i]), numbers(low[i]), numbers(high[i]),
+                           label=f"measured, {label}".rstrip(", "), colour=i)
+                )  # fmt: skip
+        else:
+            for j in range(len(c.x)):
+                at = tuple(float(i) for i in range(len(c.labels)))
+                marks.append(Line(at, numbers([p[j] for p in c.predicted]), label="predicted", colour=j))
+                marks.append(
+                    Points(at, numbers(mean[:, j]), numbers(low[:, j]), numbers(high[:, j]), label="measured", colour=j)
+                )
+        return Figure((Panel(tuple(marks), x=x, y=y, log=log),), caption)
+
+    return figure

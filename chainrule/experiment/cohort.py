@@ -1,0 +1,266 @@
+"""Conditions of one structure and a block of seeds become stacked tensors [C, S, …]."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from chainrule import dataset
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.calculus.backprop import Objective
+from chainrule.calculus.initialisers import INITIALISERS
+from chainrule.calculus.losses import objective
+from chainrule.calculus.network import Params
+from chainrule.errors import ChainruleError
+from chainrule.experiment.condition import Condition
+from chainrule.randomness import stream
+
+HYPER = ("lr", "momentum", "beta2", "weight_decay", "l2", "l1", "dropout", "input_noise", "gradient_noise")
+EPSILON = 1e-8  # of Adam and RMSprop: the value of Kingma & Ba (2015) and of torch
+MASK_BLOCK = 32  # steps of dropout masks drawn from one stream: opening a stream costs as much as 4,000 numbers
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Many networks of one structure: what each of them trains on, and how.
+
+    Test rows are not in here: whatever looks at a cohort cannot choose by them.
+
+    Args:
+        conditions: C conditions of equal structure.
+        replicas: S indices on the seed axis.
+        data: Rows in memory; all members share them.
+        train: Rows to train on, per seed, in the order of the split.
+        validation: Rows to choose by, per seed.
+        x: All inputs, as they were read.
+        y: All targets, one-hot or standardised per seed by ``targets``.
+        centre: Mean of the training inputs per seed.
+        spread: Standard deviation of the training inputs per seed, 1 for constant columns.
+        target_centre: Mean of the training targets per seed; zeros for classes.
+        target_spread: Standard deviation of the training targets per seed; ones for classes.
+        hyper: Hyper-parameters that may differ between members, each [C, 1, 1, 1].
+        objective: What is minimised.
+    """
+
+    conditions: tuple[Condition, ...]
+    replicas: tuple[int, ...]
+    data: dataset.Data
+    train: Int[Tensor, "S N"]
+    validation: Int[Tensor, "S V"]
+    x: Tensor
+    y: Float[Tensor, "M k"]
+    centre: Float[Tensor, "S 1 d"]
+    spread: Float[Tensor, "S 1 d"]
+    target_centre: Float[Tensor, "S 1 k"]
+    target_spread: Float[Tensor, "S 1 k"]
+    hyper: dict[str, Tensor]
+    objective: Objective
+    _kept: dict[str, tuple[int, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def condition(self) -> Condition:
+        """The first condition: for what the whole structure shares."""
+        return self.conditions[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return getattr(torch, self.condition.dtype)  # type: ignore[no-any-return]
+
+    @property
+    def rows(self) -> int:
+        """Training rows per member."""
+        return self.train.shape[1]
+
+    @property
+    def batch(self) -> int:
+        """Rows per step."""
+        return min(self.condition.batch or self.rows, self.rows)
+
+    @property
+    def epoch(self) -> int:
+        """Steps per pass over the training rows; rows that fill no batch are left out, others each time."""
+        return self.rows // self.batch
+
+    def pixels(self, rows: Int[Tensor, "S B"]) -> Float[Tensor, "S B d"]:
+        """Inputs of the given rows as they were read."""
+        return self.x[rows].to(self.dtype)
+
+    def standardised(self, pixels: Float[Tensor, "S B d"]) -> Float[Tensor, "1 S B d"]:
+        """Inputs with the mean and spread of each seed's training rows taken out; shared by all conditions."""
+        return ((pixels - self.centre) / self.spread).unsqueeze(0)
+
+    def inputs(self, rows: Int[Tensor, "S B"]) -> Float[Tensor, "1 S B d"]:
+        """Standardised inputs of the given rows."""
+        return self.standardised(self.pixels(rows))
+
+    def targets(self, rows: Int[Tensor, "S B"]) -> Float[Tensor, "1 S B k"]:
+        """Targets of the given rows: one-hot, or standardised."""
+        return ((self.y[rows] - self.target_centre) / self.target_spread).unsqueeze(0)
+
+    def batch_rows(self, step: int) -> Int[Tensor, "S B"]:
+        """The rows of one step, a pure function of (seed, step); all of them, in order, for full batches."""
+        if self.batch == self.rows:
+            return self.train
+        epoch, within = divmod(step, self.epoch)
+        order = self._keep("batch order", epoch, lambda: self._orders(epoch))
+        return order[:, within * self.batch : (within + 1) * self.batch]
+
+    def _orders(self, epoch: int) -> Tensor:
+        orders = [stream(r, "batch order", epoch).permutation(self.rows) for r in self.replicas]
+        return torch.gather(self.train, 1, torch.from_numpy(np.stack(orders)))
+
+    def masks(self, step: int) -> tuple[Tensor, ...]:
+        """Dropout factors 0 or 1/(1 - p) per hidden layer [C, S, B, n_l]; none if no member drops.
+
+        Error:
+            16-bit uniforms: p is met to 2⁻¹⁷ = 8e-6.
+        """
+        drop = self.hyper["dropout"]
+        if not bool((drop > 0).any()):
+            return ()
+        block, within = divmod(step, MASK_BLOCK)
+        factors = []
+        for l, width in enumerate(self.condition.widths[1:-1]):
+            shape = (MASK_BLOCK, self.batch, width)
+            uniform = self._keep(
+                f"dropout/{l}", block, lambda l=l, shape=shape: self._uniform(f"dropout/{l}", block, shape)
+            )  # type: ignore[misc]
+            kept = uniform[:, within] >= (drop * 65536).round() - 32768
+            factors.append(kept.to(self.dtype) / (1 - drop))
+        return tuple(factors)
+
+    def _uniform(self, purpose: str, block: int, shape: tuple[int, ...]) -> Tensor:
+        """16-bit uniforms in [-32768, 32767]; [S, *shape]."""
+        size = int(np.prod(shape))
+        drawn = [np.frombuffer(stream(r, purpose, block).bytes(2 * size), dtype="<i2") for r in self.replicas]
+        return torch.from_numpy(np.stack(drawn).reshape(len(self.replicas), *shape))
+
+    def normals(self, purpose: str, step: int, shape: tuple[int, ...]) -> Float[Tensor, "1 S ..."]:
+        """Standard normals, one draw per seed, shared by all conditions; drawn in float64, then cast."""
+        drawn = np.stack([stream(r, purpose, step).standard_normal(shape) for r in self.replicas])
+        return torch.from_numpy(drawn).to(self.dtype).unsqueeze(0)
+
+    def _keep(self, purpose: str, key: int, make) -> Tensor:  # type: ignore[no-untyped-def]
+        """The last value made for a purpose, made anew when its key changes: a value is a function of its key."""
+        if self._kept.get(purpose, (None,))[0] != key:
+            self._kept[purpose] = (key, make())
+        return self._kept[purpose][1]
+
+
+def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort:
+    """The cohort of some conditions of one structure and some seeds.
+
+    Args:
+        conditions: C conditions with equal ``structure``.
+        replicas: S indices on the seed axis.
+
+    Returns:
+        The cohort, with its data read, split and standardised.
+
+    Raises:
+        ChainruleError: E102 if the first or last width does not fit the data, E303 if the loss does not fit the task.
+    """
+    first = conditions[0]
+    data = dataset.load(first.data)
+    dtype = getattr(torch, first.dtype)
+    splits = [dataset.split(data, r) for r in replicas]
+    count = min(first.n_train or len(splits[0].train), len(splits[0].train))
+    train = torch.from_numpy(np.stack([s.train[:count] for s in splits]))
+    validation = torch.from_numpy(np.stack([s.validation for s in splits]))
+    x = torch.tensor(data.x)  # a copy: the rows in memory are read-only
+    y = torch.tensor(_targets(first, data), dtype=dtype)
+    check_widths(first, data, x.shape[1], y.shape[1])
+    scales = [dataset.scaling(data, s.train[:count]) for s in splits]
+    goals = [dataset.target_scaling(data, s.train[:count]) for s in splits] if data.task == "regression" else []
+    k = y.shape[1]
+
+    def stacked(rows: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(rows)).to(dtype).unsqueeze(1)
+
+    return Cohort(
+        conditions=tuple(conditions),
+        replicas=tuple(replicas),
+        data=data,
+        train=train,
+        validation=validation,
+        x=x,
+        y=y,
+        centre=stacked([mean for mean, _ in scales]),
+        spread=stacked([std for _, std in scales]),
+        target_centre=stacked([m for m, _ in goals]) if goals else torch.zeros(len(replicas), 1, k, dtype=dtype),
+        target_spread=stacked([s for _, s in goals]) if goals else torch.ones(len(replicas), 1, k, dtype=dtype),
+        hyper={name: per_condition(conditions, name, dtype) for name in HYPER} | {"epsilon": torch.tensor(EPSILON, dtype=dtype)},
+        objective=_objective(conditions, dtype),
+    )  # fmt: skip
+
+
+def per_condition(conditions: Sequence[Condition], name: str, dtype: torch.dtype) -> Float[Tensor, "C 1 1 1"]:
+    """One field of every condition, shaped to broadcast over seeds and mathematics."""
+    return torch.tensor([float(getattr(c, name)) for c in conditions], dtype=dtype).reshape(-1, 1, 1, 1)
+
+
+def _objective(conditions: Sequence[Condition], dtype: torch.dtype) -> Objective:
+    first = conditions[0]
+    smooth_l1 = [c.l1 if c.l1_step == "subgradient" else 0.0 for c in conditions]
+    return Objective(
+        objective(first.loss, first.head),
+        ACTIVATIONS[first.activation],
+        l2=per_condition(conditions, "l2", dtype) if any(c.l2 for c in conditions) else 0.0,
+        l1=torch.tensor(smooth_l1, dtype=dtype).reshape(-1, 1, 1, 1) if any(smooth_l1) else 0.0,
+    )
+
+
+def _targets(condition: Condition, data: dataset.Data) -> np.ndarray:
+    """Targets as the loss wants them: numbers as they are, classes one-hot, two classes as one 0/1 column for BCE."""
+    if data.task == "regression":
+        if condition.loss != "squared_error":
+            raise ChainruleError(
+                "E303", f"loss={condition.loss!r} does not fit {data.name!r}, whose target is a number.",
+                "Cross-entropies compare probabilities of classes.", "use loss=squared_error",
+            )  # fmt: skip
+        return data.y
+    if condition.loss == "binary_cross_entropy" and len(data.classes) == 2:
+        return (data.y == 1).astype(np.float64)[:, None]
+    return np.eye(len(data.classes))[data.y]
+
+
+def check_widths(condition: Condition, data: dataset.Data, inputs: int, outputs: int) -> None:
+    """Refuse a network whose first or last width does not fit the data."""
+    for place, width, needed in (("first", condition.widths[0], inputs), ("last", condition.widths[-1], outputs)):
+        if width != needed:
+            inner = condition.widths[1:-1]
+            raise ChainruleError(
+                "E102",
+                f"widths={condition.widths!r} has {width} in its {place} layer, the data {data.name!r} need {needed}.",
+                f"{data.name} has {inputs} features and {outputs} outputs for loss={condition.loss!r}.",
+                f"widths={(inputs, *inner, outputs)!r}",
+            )
+
+
+def initial_params(cohort: Cohort) -> Params:
+    """Initial weights of every member: the same noise for all conditions of a seed, which pairs them."""
+    lead = (len(cohort.conditions), len(cohort.replicas))
+    weights, biases, gains, shifts = [], [], [], []
+    widths = cohort.condition.widths
+    for l, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        noise = torch.from_numpy(
+            np.stack([stream(r, f"weights/{l}").standard_normal((n_in, n_out)) for r in cohort.replicas])
+        )
+        weights.append(
+            torch.stack([INITIALISERS[c.initialiser].weights(noise) * c.weight_std for c in cohort.conditions]).to(
+                cohort.dtype
+            )
+        )
+        bias = torch.from_numpy(
+            np.stack([stream(r, f"biases/{l}").standard_normal((1, n_out)) for r in cohort.replicas])
+        )
+        biases.append(torch.stack([bias * c.bias_std for c in cohort.conditions]).to(cohort.dtype))
+        if cohort.condition.batch_norm and l < len(widths) - 2:
+            gains.append(torch.ones(*lead, 1, n_out, dtype=cohort.dtype))
+            shifts.append(torch.zeros(*lead, 1, n_out, dtype=cohort.dtype))
+    return Params(tuple(weights), tuple(biases), tuple(gains), tuple(shifts))

@@ -1,0 +1,233 @@
+"""Expectations over Gaussian variables, by quadrature, with the two families of closed forms that check it."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chainrule.errors import ChainruleError
+
+NODES = 20
+"""Gauss-Legendre nodes per panel: exact for polynomials of degree 39, and for functions without a singularity within 1
+of a panel of width 1 an error below 1e-20 (Trefethen 2008, Is Gauss quadrature better than Clenshaw-Curtis?, theorem 4.5:
+the Bernstein ellipse has ρ = 2 + √5, and ρ^-40 = 1e-25)."""
+
+REACH = 38.0
+"""Standard deviations that are integrated: the density beyond is below 1e-314, so even an expectation that lives in a far
+tail keeps its relative accuracy."""
+
+REACH_TWO = 12.0
+"""The same for pairs of variables, where the omitted mass is 4e-33 of the total instead."""
+
+FEATURES = 40.0
+"""An activation function has its features, of width about 1, at |z| < 40; beyond it is flat, a straight line or a power
+(1 - tanh 20 is below the rounding of float64)."""
+
+
+def expectation(f: Callable[[Tensor], Tensor], variance: float, kinks: tuple[float, ...] = ()) -> float:
+    r"""Mean of a function of one Gaussian variable.
+
+    .. math::  \mathbb{E}[f(z)], \qquad z \sim N(0, q)
+
+    Gauss-Legendre panels of width at most 1 in z and in z/√q, split at the kinks. Gauss-Hermite is not used: with 99 nodes it
+    is wrong by 1e-2 for erf² at q = 25, where the nodes stand further apart than the dip of the function is wide, and by
+    1e-2 at any kink.
+
+    Args:
+        f: Function of a float64 tensor, entry by entry. Between its kinks it varies on a scale of 1 or more.
+        variance: q [z²]. Not negative; 0 gives f(0).
+        kinks: Where f or its derivatives jump.
+
+    Returns:
+        E[f(z)] [f].
+
+    Error:
+        Relative, for E|f|: < 2e-14 against the closed forms of ReLU, ReLU², erf², Φ and polynomials to degree 8, for q
+        from 1e-12 to 1e6.
+
+    Raises:
+        ChainruleError: E501 if q is negative or not finite.
+
+    Example:
+        The fourth moment is 3 q²:
+
+        >>> round(expectation(lambda z: z**4, variance=2.0), 12)
+        12.0
+    """
+    scale = _deviation(variance)
+    edges = _edges(0.0, scale, kinks, REACH)
+    x, weight = _panels(edges)
+    weight = weight * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return float((f(torch.from_numpy(scale * x)) * torch.from_numpy(weight)).sum())
+
+
+def expectation_of_product(
+    f: Callable[[Tensor], Tensor],
+    variance: float,
+    correlation: float,
+    kinks: tuple[float, ...] = (),
+) -> float:
+    r"""Mean of the product of a function of two correlated Gaussian variables of equal variance.
+
+    .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = \mathbb{E}v^2 = q, \quad \mathbb{E}uv = c\,q
+
+    With u = √q x and v = √q (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are split
+    where v meets a kink. The inner mean is then a smoothed f, whose kinks are √(1-c²)/c wide; the panels in x are graded
+    towards them, so that correlations near ±1 cost nothing in accuracy.
+
+    Args:
+        f: Function of a float64 tensor, as in ``expectation``.
+        variance: q [u²]. Not negative.
+        correlation: c [1], -1 <= c <= 1.
+        kinks: Where f or its derivatives jump.
+
+    Returns:
+        E[f(u) f(v)] [f²].
+
+    Error:
+        Relative to E[f(u)²]: < 1e-13 against the arc-cosine laws of orders 0 and 1 and the arcsine law, for q from 1e-6 to
+        100 and all c, also 1 - 1e-12.
+
+    Raises:
+        ChainruleError: E501 if q is negative or not finite, or |c| > 1.
+
+    Example:
+        A function that is linear hands the covariance on:
+
+        >>> round(expectation_of_product(lambda z: 3 * z, variance=2.0, correlation=0.5), 12)
+        9.0
+    """
+    scale = _deviation(variance)
+    if not -1 <= correlation <= 1:
+        raise ChainruleError(
+            "E501",
+            f"correlation={correlation!r} is no correlation.",
+            "It must lie between -1 and 1.",
+            "correlation=0.5",
+        )
+    rest = math.sqrt((1 - correlation) * (1 + correlation))
+    if rest == 0:
+        mirrored = tuple(correlation * kink for kink in kinks)
+        return expectation(lambda z: f(z) * f(correlation * z), variance, kinks + mirrored)
+    x, weight = _panels(_graded_edges(scale, correlation, rest, kinks))
+    # inner mean over y at every x: panels [x, panel], nodes [x, panel·node]
+    inner = np.stack([_edges(correlation * scale * at, rest * scale, kinks, REACH_TWO) for at in x])
+    y, inner_weight = _panels(inner)
+    inner_weight = inner_weight * np.exp(-y * y / 2) / math.sqrt(2 * math.pi)
+    v = correlation * scale * x[:, None] + rest * scale * y
+    mean = (f(torch.from_numpy(v)) * torch.from_numpy(inner_weight)).sum(-1)  # E[f(v) | x]
+    outer = torch.from_numpy(weight * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
+    return float((f(torch.from_numpy(scale * x)) * mean * outer).sum())
+
+
+def relu_product(variance: float, correlation: float) -> float:
+    r"""E[relu(u) relu(v)] in closed form: the arc-cosine law of order 1.
+
+    .. math::  \frac{q}{2\pi} \left(\sqrt{1-c^2} + c\,(\pi - \arccos c)\right)
+
+    Args:
+        variance: q [u²].
+        correlation: c [1].
+
+    Returns:
+        The expectation [u²].
+
+    Source:
+        Cho & Saul (2009), Kernel methods for deep learning, eq. 6, https://papers.nips.cc/paper/3628
+
+    Example:
+        >>> relu_product(2.0, 1.0)
+        1.0
+    """
+    angle = math.acos(correlation)
+    return variance / (2 * math.pi) * (math.sin(angle) + (math.pi - angle) * correlation)
+
+
+def step_product(correlation: float) -> float:
+    r"""P(u > 0, v > 0) in closed form: the arc-cosine law of order 0, for the slopes of ReLU.
+
+    .. math::  \frac{\pi - \arccos c}{2\pi}
+
+    Args:
+        correlation: c [1].
+
+    Returns:
+        The probability [1].
+
+    Source:
+        Sheppard (1899); Cho & Saul (2009), eq. 5.
+
+    Example:
+        >>> step_product(0.0)
+        0.25
+    """
+    return (math.pi - math.acos(correlation)) / (2 * math.pi)
+
+
+def erf_product(variance: float, correlation: float) -> float:
+    r"""E[erf(u) erf(v)] in closed form: the arcsine law.
+
+    .. math::  \frac{2}{\pi} \arcsin \frac{2 c q}{1 + 2 q}
+
+    Args:
+        variance: q [u²].
+        correlation: c [1].
+
+    Returns:
+        The expectation [1].
+
+    Source:
+        Williams (1997), Computing with infinite networks, eq. 11, https://papers.nips.cc/paper/1197
+
+    Example:
+        >>> round(erf_product(0.5, 1.0), 12)
+        0.333333333333
+    """
+    return 2 / math.pi * math.asin(2 * correlation * variance / (1 + 2 * variance))
+
+
+# panels ────────────────────────────────────────────────────────────────────────────────
+
+
+def _deviation(variance: float) -> float:
+    if not 0 <= variance < math.inf:
+        raise ChainruleError(
+            "E501", f"variance={variance!r} is no variance.", "It must be 0 or more and finite.", "variance=1.0"
+        )
+    return math.sqrt(variance)
+
+
+def _edges(mean: float, scale: float, kinks: tuple[float, ...], reach: float) -> np.ndarray:
+    """Ends of panels in standard units for a variable mean + scale · y: fine enough for the density and for f."""
+    edges = np.arange(-reach, reach + 1)
+    if scale > 1:  # panels of width 1 in the variable itself, where f has its features
+        edges = np.concatenate([edges, (np.arange(-FEATURES, FEATURES + 1) - mean) / scale])
+    if scale > 0:
+        edges = np.concatenate([edges, (np.array(kinks) - mean) / scale])
+    # clipped ends make panels of width 0, so that every variable of a batch has equally many
+    return np.sort(np.clip(edges, -reach, reach))
+
+
+def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[float, ...]) -> np.ndarray:
+    """Panels in x for f(u) E[f(v) | x]: those of u, those of v, and a ladder towards each smoothed kink of the mean."""
+    edges = [_edges(0.0, scale, kinks, REACH_TWO)]
+    steep = abs(correlation)
+    if steep * scale > 1:
+        edges.append(np.arange(-FEATURES, FEATURES + 1) / (correlation * scale))
+    if steep > 0 and scale > 0:
+        width = rest / steep
+        ladder = width * 2.0 ** np.arange(-1, max(1, math.ceil(math.log2(1 / min(width, 1))) + 2))
+        ladder = np.concatenate([-ladder, [0.0], ladder])
+        edges += [kink / (correlation * scale) + ladder for kink in kinks]
+    return np.sort(np.clip(np.concatenate(edges), -REACH_TWO, REACH_TWO))
+
+
+def _panels(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre on consecutive panels: [*m, panels + 1] -> [*m, panels · NODES] each."""
+    node, weight = np.polynomial.legendre.leggauss(NODES)
+    half, middle = np.diff(edges) / 2, (edges[..., 1:] + edges[..., :-1]) / 2
+    x = middle[..., None] + half[..., None] * node
+    w = half[..., None] * weight
+    return x.reshape(*edges.shape[:-1], -1), w.reshape(*edges.shape[:-1], -1)
