@@ -144,7 +144,7 @@ def load(name: str) -> Data:
         ChainruleError: E402 for an unknown name, E305 if its files are not here, E306 if they are not the official
             ones, E304 if two tables share the name.
     """
-    return load_from(name, os.environ.get("CHAINRULE_DATA", ""), str(disk.home()))
+    return load_from(resolved(name), os.environ.get("CHAINRULE_DATA", ""), str(disk.home()))
 
 
 @lru_cache(maxsize=8)
@@ -152,7 +152,7 @@ def load_from(name: str, given: str, home: str) -> Data:
     """``load``, with the folders that it depends on as arguments, so that the cache has them in its key."""
     table = catalogue()
     if name not in table:
-        return load_own(name)
+        return from_table(name, own_data.load(own_folder() / name))
     dataset = table[name]
     files = sources.read_all(name, dataset.sources, roots(), (name, *dataset.folders), dataset.stand_in)
     x, y = dataset.read(files)
@@ -178,11 +178,13 @@ def load_from(name: str, given: str, home: str) -> Data:
     )
 
 
-def load_own(name: str) -> Data:
-    """A user's own table from its canonical copy; see ``load``."""
-    known_names = own_data.names(own_folder())
-    matches = [one for one in known_names if one == name or one.rpartition("-")[0] == name]
-    if len(matches) > 1 and name not in matches:
+def resolved(name: str) -> str:
+    """The full name of a dataset; a table of the user's own may be called without its hash while that is unique."""
+    own = own_data.names(own_folder())
+    if name in catalogue() or name in own:
+        return name
+    matches = [one for one in own if one.rpartition("-")[0] == name]
+    if len(matches) > 1:
         raise ChainruleError(
             "E304",
             f"data={name!r} names {len(matches)} different tables: {', '.join(matches)}.",
@@ -197,8 +199,7 @@ def load_own(name: str) -> Data:
             f"{nearest(name, names)}Known: {', '.join(names)}.",
             "correct the name; for a table of your own:  --data FILE.csv --target COLUMN",
         )
-    found = name if name in matches else matches[0]
-    return from_table(found, own_data.load(own_folder() / found))
+    return matches[0]
 
 
 def from_table(name: str, table: own_data.Table) -> Data:

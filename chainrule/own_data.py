@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def delimiter_of(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def cells_of(file: str, text: str) -> tuple[list[str], list[list[str]], list[int], str]:
+def cells_of(file: str, text: str, target: str) -> tuple[list[str], list[list[str]], list[int], str]:
     """Column names, rows of cells, the line on which each row ends, and the delimiter; E307 if it is no table."""
     body = text.lstrip("\r\n")
     delimiter = delimiter_of(body.partition("\n")[0])
@@ -170,7 +171,7 @@ def cells_of(file: str, text: str) -> tuple[list[str], list[list[str]], list[int
     while not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         rows = [row[: len(header) - 1] if len(row) == len(header) else row for row in rows]
         header = header[:-1]
-    check_header(file, header, rows)
+    check_header(file, header, rows, target)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise ChainruleError(
@@ -185,15 +186,16 @@ def cells_of(file: str, text: str) -> tuple[list[str], list[list[str]], list[int
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-def check_header(file: str, header: list[str], rows: list[list[str]]) -> None:
+def check_header(file: str, header: list[str], rows: list[list[str]], target: str) -> None:
     """E307 if the first line is no line of distinct column names, or the only one."""
-    if all(is_number(cell) for cell in header):
+    if target not in header and all(is_number(cell) for cell in header):
         raise ChainruleError(
             "E307",
             f"{file}: the first line holds numbers ({listed(header)}), not column names.",
             "Columns are known by their names.",
             "add a first line with a name for each column",
         )
+    times = Counter(header)
     for number, name in enumerate(header, start=1):
         if not name:
             raise ChainruleError(
@@ -202,10 +204,10 @@ def check_header(file: str, header: list[str], rows: list[list[str]]) -> None:
                 "A column of row numbers, as pandas writes it, is no feature; any other column needs a name.",
                 "remove the column (pandas: to_csv(index=False)), or name it",
             )
-        if header.count(name) > 1:
+        if times[name] > 1:
             raise ChainruleError(
                 "E307",
-                f"{file}: {header.count(name)} columns are called {quoted(name)}.",
+                f"{file}: {times[name]} columns are called {quoted(name)}.",
                 "Columns are known by their names.",
                 "rename or remove one of them",
             )
@@ -325,7 +327,7 @@ def target_column(
             "Most classes would have a single row; it looks like a name or a number of the row.",
             "choose another --target" if text >= 0 else "choose --task regression, or another --target",
         )
-    classes = tuple(str(one) if text >= 0 else f"{one:.0f}" for one in distinct)
+    classes = tuple(str(one) if text >= 0 else f"{one + 0.0:.0f}" for one in distinct)
     return task, index.astype(np.int64), classes
 
 
@@ -346,7 +348,7 @@ def parse(file: str, raw: bytes, target: str, task: str, missing: str) -> Table:
         ChainruleError: E302 (missing or non-finite cells), E307 (not a table), E308 (a column cannot be used), E402.
     """
     _ = TASKS[task], TREATMENTS[missing]
-    header, rows, lines, delimiter = cells_of(file, text_of(file, raw))
+    header, rows, lines, delimiter = cells_of(file, text_of(file, raw), target)
     if target not in header:
         raise ChainruleError(
             "E308",
@@ -441,7 +443,8 @@ def packed(array: Shaped[np.ndarray, "*n"]) -> bytes:
 
 def name_of(path: Path, raw: bytes, target: str, task: str, missing: str) -> str:
     """File name without ending, and 8 digits of the hash of the content and of the choices made about it."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.partition(".")[0])[:40].strip("-.") or "table"
+    plain = re.sub(r"(?i)\.(csv|tsv|txt|gz|xz)", "", path.name)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:40].strip("-.") or "table"
     choices = "\n".join((FORMAT, target, task, missing, sha256(raw)))
     return f"{stem}-{sha256(choices.encode())[:8]}"
 

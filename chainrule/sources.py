@@ -10,6 +10,7 @@ import http.client
 import importlib.util
 import io
 import lzma
+import struct
 import tarfile
 import time
 import urllib.error
@@ -31,7 +32,18 @@ ATTEMPTS = 3
 IDLE_SECONDS = 30  # a server that sends nothing for so long has hung (pytorch #90191)
 SLOWEST = 20_000  # bytes per second; below it a download is given up
 BUSY = (408, 429, 500, 502, 503, 504)  # answers that a second request may mend
-DAMAGED = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+# what the standard library raises on damaged gzip, xz, zip and tar files
+DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ def sha256(content: bytes) -> str:
 def is_web_page(raw: bytes) -> bool:
     """True if the bytes are an HTML page: what a login page or proxy sends instead of a file."""
     start = raw[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype html", b"<html")) or b"<html" in start
+    return start.startswith(b"<") and (b"<html" in start or b"<!doctype html" in start)
 
 
 def expand(raw: bytes, limit: int) -> bytes:
@@ -322,6 +334,7 @@ class OnlyThese(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """The request that follows, or a refusal."""
         if urlsplit(newurl).scheme not in self.schemes:
+            fp.close()
             raise Refusal(f"redirected to {urlsplit(newurl).scheme}, only {', '.join(self.schemes)} is allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -422,8 +435,9 @@ def fetch_all(
         for number, url in enumerate(source.urls, start=1):
             alike = [one for one in missing if url in one.urls]
             where = urlsplit(url).hostname if number == 1 else f"mirror {number}"
+            label = source.name if len(alike) == 1 else source.archives[0]
             try:
-                raw = download(url, source.name, sum(one.size for one in alike), progress, schemes, pause)
+                raw = download(url, label, sum(one.size for one in alike), progress, schemes, pause)
                 contents = unpack(raw, alike)
                 if source.name not in contents:
                     raise Refusal(f"the archive holds no file {source.member!r}")

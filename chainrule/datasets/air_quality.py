@@ -35,9 +35,9 @@ dataset = Dataset(
     task="regression",
     description=(
         "A real calibration: carbon monoxide from cheap sensors. Benzene, the usual target, is a function of one "
-        "sensor in this file and so no test. The analyser's other gases are no features (a nose in the street would not "
-        "have them; NMHC is missing in 90 % of the rows). Of 9,357 rows, 2,013 with missing values (-200) are left out. "
-        "Hours follow one another, so random splits flatter every model."
+        "sensor in this file and so no test. The other gases of the analyser are no features: a nose in the street "
+        "would not have them, and NMHC is missing in 90 % of the rows. Of 9,357 rows, 2,013 with missing values "
+        "(-200) are left out. Hours follow one another, so random splits flatter every model."
     ),
     licence="CC BY 4.0 (UCI Machine Learning Repository)",
     citation="De Vito, Massera, Piga, Martinotto & Di Francia (2008), On field calibration of an electronic nose",

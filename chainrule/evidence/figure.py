@@ -86,13 +86,17 @@ Mark = Line | Points | Band | Bars | Cells | Dots | Images
 
 
 class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One pair of axes. ``log`` names the logarithmic ones: ``""``, ``"x"``, ``"y"`` or ``"xy"``."""
+    """One pair of axes. ``log`` names the logarithmic ones: ``""``, ``"x"``, ``"y"`` or ``"xy"``.
+
+    ``ticks`` names the positions 0, 1, 2, … of the horizontal axis where they are categories and no numbers.
+    """
 
     marks: tuple[Mark, ...]
     x: str = ""
     y: str = ""
     title: str = ""
     log: str = ""
+    ticks: tuple[str, ...] = ()
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +148,7 @@ def measured_against_predicted(
                 marks.append(
                     Points(at, numbers(mean[:, j]), numbers(low[:, j]), numbers(high[:, j]), label="measured", colour=j)
                 )
-        return Figure((Panel(tuple(marks), x=x, y=y, log=log),), caption)
+        ticks = c.labels if along == "conditions" else ()
+        return Figure((Panel(tuple(marks), x=x, y=y, log=log, ticks=ticks),), caption)
 
     return figure

@@ -168,10 +168,12 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
     first = conditions[0]
     data = dataset.load(first.data)
     dtype = getattr(torch, first.dtype)
-    splits = [dataset.split(data, r) for r in replicas]
-    count = min(first.n_train or len(splits[0].train), len(splits[0].train))
+    splits = [division(first, data, r) for r in replicas]
+    # folds differ by a row: a stack has as many as the shortest
+    count = min(first.n_train or len(data.x), *(len(s.train) for s in splits))
+    choosing = min(len(s.validation) for s in splits)
     train = torch.from_numpy(np.stack([s.train[:count] for s in splits]))
-    validation = torch.from_numpy(np.stack([s.validation for s in splits]))
+    validation = torch.from_numpy(np.stack([s.validation[:choosing] for s in splits]))
     x = torch.tensor(data.x)  # a copy: the rows in memory are read-only
     y = torch.tensor(_targets(first, data), dtype=dtype)
     check_widths(first, data, x.shape[1], y.shape[1])
@@ -197,6 +199,14 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
         hyper={name: per_condition(conditions, name, dtype) for name in HYPER} | {"epsilon": torch.tensor(EPSILON, dtype=dtype)},
         objective=_objective(conditions, dtype),
     )  # fmt: skip
+
+
+def division(condition: Condition, data: dataset.Data, replica: int) -> dataset.Split:
+    """The rows that a replica trains on, chooses by and is tested on: a pure function of (data, replica, division)."""
+    if condition.folds:
+        repetition, fold = divmod(replica, condition.folds)
+        return dataset.k_folds(data, repetition, condition.folds)[fold]
+    return dataset.split(data, replica % condition.splits if condition.splits else replica)
 
 
 def per_condition(conditions: Sequence[Condition], name: str, dtype: torch.dtype) -> Float[Tensor, "C 1 1 1"]:

@@ -63,6 +63,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         gradient_noise: Standard deviation of Gaussian noise on every gradient entry (Neelakantan et al. 2015).
         augment: Random transformation of image inputs, a row of ``AUGMENTATIONS``.
         patience: Epochs without a better validation loss before a member stops; 0 never stops early.
+        splits: Number of different divisions of the rows: replica r uses division r mod splits; 0 gives each its own.
+        folds: k of cross-validation: replica r tests fold r mod k of division r div k; 0 divides by the data's shares.
         dtype: ``float32`` or ``float64``.
 
     Raises:
@@ -101,6 +103,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     gradient_noise: float = 0.0
     augment: str = "none"
     patience: int = 0
+    splits: int = 0
+    folds: int = 0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -125,6 +129,13 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
                     f"{chosen} reads {', '.join(reads[owner]) or 'no setting'}; {name} is read by {readers}.",
                     f"remove {name}, or choose another {owner}",
                 )
+        if self.splits and self.folds:
+            raise ChainruleError(
+                "E407",
+                f"splits={self.splits!r} has no effect with folds={self.folds!r}.",
+                "Both say how the rows are divided.",
+                "remove one of them",
+            )
         if self.l1_step != "proximal" and self.l1 == 0:
             raise ChainruleError(
                 "E407",
@@ -154,7 +165,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 STRUCTURE = (
     "widths", "activation", "data", "n_train", "loss", "head", "optimiser", "batch", "steps", "l1_step",
-    "batch_norm", "augment", "dtype",
+    "batch_norm", "augment", "splits", "folds", "dtype",
 )  # fmt: skip
 OWNERS = {
     "momentum": "optimiser", "beta2": "optimiser", "weight_decay": "optimiser", "decay": "schedule", "period": "schedule",
@@ -183,6 +194,8 @@ RANGES: dict[str, tuple[float, float, str, str]] = {
     "input_noise": (0.0, 1e6, "not negative", "0.1"),
     "gradient_noise": (0.0, 1e6, "not negative", "0.01"),
     "patience": (0, 10**6, "a number of epochs, 0 to never stop early", "10"),
+    "splits": (0, 10**6, "a number of divisions, 0 for one per seed", "5"),
+    "folds": (0, 1000, "a number of folds, 0 for none", "5"),
 }
 
 

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from chainrule.errors import ChainruleError
 
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
 NODES = 20
-"""Gauss-Legendre nodes per panel: exact for polynomials of degree 39, and for functions without a singularity within 1
-of a panel of width 1 an error below 1e-20 (Trefethen 2008, Is Gauss quadrature better than Clenshaw-Curtis?, theorem 4.5:
-the Bernstein ellipse has ρ = 2 + √5, and ρ^-40 = 1e-25)."""
+"""Gauss-Legendre nodes per panel: exact for polynomials of degree 39. For a function whose nearest singularity stands at
+distance 1 from the middle of a panel of width 1 the error falls like ρ^-40 = 1e-25, ρ = 2 + √5 (Trefethen 2008, Is Gauss
+quadrature better than Clenshaw-Curtis?, theorem 4.5)."""
 
 REACH = 38.0
-"""Standard deviations that are integrated: the density beyond is below 1e-314, so even an expectation that lives in a far
-tail keeps its relative accuracy."""
+"""Standard deviations that are integrated: the density beyond is below 1e-313, so even an expectation that lives in a
+far tail keeps its relative accuracy."""
 
 REACH_TWO = 12.0
 """The same for pairs of variables, where the omitted mass is 4e-33 of the total instead."""
@@ -31,9 +33,9 @@ def expectation(f: Callable[[Tensor], Tensor], variance: float, kinks: tuple[flo
 
     .. math::  \mathbb{E}[f(z)], \qquad z \sim N(0, q)
 
-    Gauss-Legendre panels of width at most 1 in z and in z/√q, split at the kinks. Gauss-Hermite is not used: with 99 nodes it
-    is wrong by 1e-2 for erf² at q = 25, where the nodes stand further apart than the dip of the function is wide, and by
-    1e-2 at any kink.
+    Gauss-Legendre panels of width at most 1 in z and in z/√q, split at the kinks. Gauss-Hermite is not used: with 99
+    nodes it is wrong by 1.3 % for erf² at q = 25, where the nodes stand further apart than the dip of the function is
+    wide, and by 0.8 % for the mean of a ReLU, whose kink it does not see.
 
     Args:
         f: Function of a float64 tensor, entry by entry. Between its kinks it varies on a scale of 1 or more.
@@ -44,8 +46,8 @@ def expectation(f: Callable[[Tensor], Tensor], variance: float, kinks: tuple[flo
         E[f(z)] [f].
 
     Error:
-        Relative, for E|f|: < 2e-14 against the closed forms of ReLU, ReLU², erf², Φ and polynomials to degree 8, for q
-        from 1e-12 to 1e6.
+        Relative to E|f|: < 5e-14 against the closed forms of ReLU, ReLU², erf² and monomials to degree 8, for q from
+        1e-12 to 1e6; < 5e-13 for P(z > k√q) to k = 37, which is 1e-299.
 
     Raises:
         ChainruleError: E501 if q is negative or not finite.
@@ -57,8 +59,7 @@ def expectation(f: Callable[[Tensor], Tensor], variance: float, kinks: tuple[flo
         12.0
     """
     scale = _deviation(variance)
-    edges = _edges(0.0, scale, kinks, REACH)
-    x, weight = _panels(edges)
+    x, weight = _panels(_edges(np.zeros(()), scale, kinks, REACH))
     weight = weight * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
     return float((f(torch.from_numpy(scale * x)) * torch.from_numpy(weight)).sum())
 
@@ -73,9 +74,9 @@ def expectation_of_product(
 
     .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = \mathbb{E}v^2 = q, \quad \mathbb{E}uv = c\,q
 
-    With u = √q x and v = √q (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are split
-    where v meets a kink. The inner mean is then a smoothed f, whose kinks are √(1-c²)/c wide; the panels in x are graded
-    towards them, so that correlations near ±1 cost nothing in accuracy.
+    With u = √q x and v = √q (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are
+    split where v meets a kink. The inner mean is then a smoothed f, whose kinks are √(1-c²)/c wide; the panels in x are
+    graded towards them, so that correlations near ±1 cost nothing in accuracy.
 
     Args:
         f: Function of a float64 tensor, as in ``expectation``.
@@ -87,8 +88,8 @@ def expectation_of_product(
         E[f(u) f(v)] [f²].
 
     Error:
-        Relative to E[f(u)²]: < 1e-13 against the arc-cosine laws of orders 0 and 1 and the arcsine law, for q from 1e-6 to
-        100 and all c, also 1 - 1e-12.
+        Relative to E[f(u)²]: < 2e-14 against the arc-cosine laws of orders 0 and 1 and the arcsine law, for q from 1e-6
+        to 100 and all c, also 1 - 1e-12. About 3 ms for a smooth f, 50 ms with a kink.
 
     Raises:
         ChainruleError: E501 if q is negative or not finite, or |c| > 1.
@@ -113,8 +114,7 @@ def expectation_of_product(
         return expectation(lambda z: f(z) * f(correlation * z), variance, kinks + mirrored)
     x, weight = _panels(_graded_edges(scale, correlation, rest, kinks))
     # inner mean over y at every x: panels [x, panel], nodes [x, panel·node]
-    inner = np.stack([_edges(correlation * scale * at, rest * scale, kinks, REACH_TWO) for at in x])
-    y, inner_weight = _panels(inner)
+    y, inner_weight = _panels(_edges(correlation * scale * x, rest * scale, kinks, REACH_TWO))
     inner_weight = inner_weight * np.exp(-y * y / 2) / math.sqrt(2 * math.pi)
     v = correlation * scale * x[:, None] + rest * scale * y
     mean = (f(torch.from_numpy(v)) * torch.from_numpy(inner_weight)).sum(-1)  # E[f(v) | x]
@@ -199,20 +199,21 @@ def _deviation(variance: float) -> float:
     return math.sqrt(variance)
 
 
-def _edges(mean: float, scale: float, kinks: tuple[float, ...], reach: float) -> np.ndarray:
-    """Ends of panels in standard units for a variable mean + scale · y: fine enough for the density and for f."""
-    edges = np.arange(-reach, reach + 1)
+def _edges(mean: Floats, scale: float, kinks: tuple[float, ...], reach: float) -> Floats:
+    """Ends of panels in y for variables mean + scale · y, fine enough for the density and for f: [*m] -> [*m, ends]."""
+    marks = np.array(kinks, dtype=np.float64)
     if scale > 1:  # panels of width 1 in the variable itself, where f has its features
-        edges = np.concatenate([edges, (np.arange(-FEATURES, FEATURES + 1) - mean) / scale])
+        marks = np.concatenate([marks, np.arange(-FEATURES, FEATURES + 1)])
+    grid = np.broadcast_to(np.arange(-reach, reach + 1), (*mean.shape, int(2 * reach) + 1))
     if scale > 0:
-        edges = np.concatenate([edges, (np.array(kinks) - mean) / scale])
-    # clipped ends make panels of width 0, so that every variable of a batch has equally many
-    return np.sort(np.clip(edges, -reach, reach))
+        # clipped ends make panels of width 0, so that every variable of a batch has equally many
+        grid = np.concatenate([grid, np.clip((marks - mean[..., None]) / scale, -reach, reach)], axis=-1)
+    return np.sort(grid, axis=-1)
 
 
-def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[float, ...]) -> np.ndarray:
+def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[float, ...]) -> Floats:
     """Panels in x for f(u) E[f(v) | x]: those of u, those of v, and a ladder towards each smoothed kink of the mean."""
-    edges = [_edges(0.0, scale, kinks, REACH_TWO)]
+    edges = [_edges(np.zeros(()), scale, kinks, REACH_TWO)]
     steep = abs(correlation)
     if steep * scale > 1:
         edges.append(np.arange(-FEATURES, FEATURES + 1) / (correlation * scale))
@@ -224,7 +225,7 @@ def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[fl
     return np.sort(np.clip(np.concatenate(edges), -REACH_TWO, REACH_TWO))
 
 
-def _panels(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _panels(edges: Floats) -> tuple[Floats, Floats]:
     """Nodes and weights of Gauss-Legendre on consecutive panels: [*m, panels + 1] -> [*m, panels · NODES] each."""
     node, weight = np.polynomial.legendre.leggauss(NODES)
     half, middle = np.diff(edges) / 2, (edges[..., 1:] + edges[..., :-1]) / 2

@@ -218,7 +218,8 @@ def test_heavy_ball_converges_at_the_root_of_its_optimal_momentum():
     torch.testing.assert_close(path, r**t * (1 + kappa * t), rtol=300**2 * 10 * EPS, atol=0)
     hyper = {"lr": 2 / (low + high)}
     path = trajectory("sgd", torch.ones(2, dtype=torch.float64), hyper, lambda w: ends * w, steps=300)
-    torch.testing.assert_close(path.abs(), ((99 / 101) ** t).expand(300, 2), rtol=300 * 300 * EPS, atol=0)
+    # A step rounds by 3 ε of terms that are up to 3 times their sum.
+    torch.testing.assert_close(path.abs(), ((99 / 101) ** t).expand(300, 2), rtol=300 * 10 * EPS, atol=0)
 
 
 def test_nesterov_has_the_eigenvalues_of_its_theory():

@@ -1,0 +1,467 @@
+r"""Signals in infinitely wide random networks: how length, correlation and gradients pass from layer to layer.
+
+Weights N(0, σ_w²/n_in) and biases N(0, σ_b²), everywhere in this file. In a wide layer the pre-activations of an input are
+Gaussian with variance q (its length), those of two inputs have correlation c, and one number per layer says how
+squared gradients grow: χ.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import optimize
+
+from chainrule.calculus.activations import Activation
+from chainrule.errors import ChainruleError
+from chainrule.theory.gaussian import expectation, expectation_of_product
+
+ALMOST_ZERO = 1e-30
+"""Stands for the limit of vanishing length: at a kink in 0 the slope of a pre-activation of exactly 0 is a convention."""
+
+LENGTHS = np.geomspace(1e-12, 1e12, 97)
+"""Where fixed points are looked for: four points a decade."""
+
+
+def variance_map(q: float, activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Mean squared pre-activation of the next layer of an infinitely wide network.
+
+    .. math::  q' = \sigma_w^2 \, \mathbb{E}_{z \sim N(0, q)}[\varphi(z)^2] + \sigma_b^2
+
+    Args:
+        q: Mean squared pre-activation of this layer [activation²]. Not negative.
+        activation: φ, a row of ``ACTIVATIONS``.
+        weight_std: σ_w, so that a weight has variance σ_w² / n_in [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        q' [activation²].
+
+    Error:
+        That of ``expectation``: relative < 5e-14.
+
+    Raises:
+        ChainruleError: E501 if q is negative or not finite.
+
+    Source:
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), eq. 3, https://arxiv.org/abs/1606.05340
+
+    Example:
+        He initialisation is the fixed line of ReLU:
+
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> [round(variance_map(q, ACTIVATIONS["relu"], weight_std=2**0.5), 12) for q in (0.25, 1.0, 4.0)]
+        [0.25, 1.0, 4.0]
+    """
+    return weight_std**2 * expectation(lambda z: activation.value(z) ** 2, q, activation.kinks) + bias_std**2
+
+
+def length_trajectory(
+    q: float, activation: Activation, weight_std: float, bias_std: float = 0.0, *, depth: int
+) -> list[float]:
+    """Mean squared pre-activations of ``depth`` layers, the given one first.
+
+    Args:
+        q: Mean squared pre-activation of the first layer [activation²].
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+        depth: Length of the result.
+
+    Returns:
+        q, V(q), V(V(q)), ... [activation²].
+    """
+    return _iterated(lambda value: variance_map(value, activation, weight_std, bias_std), q, depth)
+
+
+def chi(q: float, activation: Activation, weight_std: float) -> float:
+    r"""Factor by which one layer of length q multiplies the mean squared gradient, on its way back.
+
+    .. math::  \chi = \sigma_w^2 \, \mathbb{E}_{z \sim N(0, q)}[\varphi'(z)^2]
+
+    Args:
+        q: Mean squared pre-activation [activation²]. At 0 the limit q -> 0 is taken.
+        activation: φ.
+        weight_std: σ_w [1].
+
+    Returns:
+        χ [1].
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 11, https://arxiv.org/abs/1611.01232
+
+    Example:
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> round(chi(1.0, ACTIVATIONS["relu"], weight_std=2**0.5), 12)
+        1.0
+    """
+    return weight_std**2 * expectation(lambda z: activation.slope(z) ** 2, max(q, ALMOST_ZERO), activation.kinks)
+
+
+def fixed_point_length(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""The length q* at which deep layers settle: the smallest stable solution of V(q) = q.
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        q* [activation²]; 0 where small signals die out.
+
+    Error:
+        Relative 1e-13, and 1e-13 / |1 - V'(q*)| near a point where V touches the diagonal.
+
+    Raises:
+        ChainruleError: E502 if the length grows without bound, or if every length is a fixed point.
+
+    Source:
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), section 3.
+
+    Example:
+        ReLU: q* = σ_b² / (1 - σ_w²/2).
+
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> round(fixed_point_length(ACTIVATIONS["relu"], weight_std=1.0, bias_std=0.3), 12)
+        0.18
+    """
+
+    def growth(q: float) -> float:
+        """V(q)/q - 1, so that one tolerance serves all scales."""
+        return variance_map(q, activation, weight_std, bias_std) / q - 1
+
+    still = 1e-12  # twenty times the error of the quadrature
+    growths = [growth(q) for q in LENGTHS]
+    if all(abs(g) < still for g in growths):
+        raise _no_fixed_point(weight_std, bias_std, "Every length is a fixed point: each layer keeps what it is given.")
+    if growths[0] < still:
+        return 0.0
+    for (low, before), (high, after) in itertools.pairwise(zip(LENGTHS, growths, strict=True)):
+        if before > 0 >= after:
+            return _root(growth, low, high)
+    raise _no_fixed_point(weight_std, bias_std, "The length grows at every layer, without bound.")
+
+
+def chi_1(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Growth of squared gradients per layer in deep layers, χ at q = q*: ordered below 1, chaotic above.
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        χ_1 [1].
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 6.
+    """
+    return chi(fixed_point_length(activation, weight_std, bias_std), activation, weight_std)
+
+
+def length_decay(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""V'(q*): the factor per layer by which a deviation of the length from q* shrinks.
+
+    .. math::  V'(q) = \sigma_w^2 \, \mathbb{E}[\varphi'^2 + \varphi \varphi''] = \sigma_w^2 \, \mathbb{E}[x\, \varphi(\sqrt q x)\,
+               \varphi'(\sqrt q x)] / \sqrt q
+
+    The second form, by partial integration, needs no curvature: at a kink with φ ≠ 0 that holds a point mass.
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        V'(q*) [1].
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 7.
+    """
+    q = max(fixed_point_length(activation, weight_std, bias_std), ALMOST_ZERO)
+    mean = expectation(lambda z: z * activation.value(z) * activation.slope(z), q, activation.kinks)
+    return weight_std**2 * mean / q
+
+
+def xi_q(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Depth over which the length forgets its start, |q_l - q*| ~ exp(-l / ξ_q).
+
+    .. math::  \xi_q^{-1} = -\ln \left[\chi_1 + \sigma_w^2 \, \mathbb{E}[\varphi'' \varphi]\right]
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        ξ_q [layers]; 0 where one layer suffices, infinite where the start is never forgotten.
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 7, https://arxiv.org/abs/1611.01232
+
+    Example:
+        ReLU at σ_w² = 1 halves the deviation at every layer:
+
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> round(xi_q(ACTIVATIONS["relu"], weight_std=1.0, bias_std=0.3) * math.log(2), 12)
+        1.0
+    """
+    return _depth(abs(length_decay(activation, weight_std, bias_std)))
+
+
+def correlation_map(c: float, q: float, activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Correlation of two inputs in the next layer.
+
+    .. math::  c' = \frac{\sigma_w^2 \, \mathbb{E}[\varphi(u) \varphi(v)] + \sigma_b^2}
+                         {\sigma_w^2 \, \mathbb{E}[\varphi(u)^2] + \sigma_b^2}
+
+    Args:
+        c: Correlation of the pre-activations in this layer [1].
+        q: Mean squared pre-activation of both inputs [activation²]. At 0 the limit q -> 0 is taken.
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        c' [1].
+
+    Error:
+        That of ``expectation_of_product``: < 4e-14.
+
+    Raises:
+        ChainruleError: E501 if q is negative or |c| > 1.
+
+    Source:
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), eq. 5, https://arxiv.org/abs/1606.05340
+
+    Example:
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> round(correlation_map(0.0, 1.0, ACTIVATIONS["relu"], weight_std=2**0.5) * math.pi, 12)
+        1.0
+    """
+    q = max(q, ALMOST_ZERO)
+    product = expectation_of_product(activation.value, q, c, activation.kinks)
+    length = variance_map(q, activation, weight_std, bias_std)
+    # two exact inputs of one length cannot correlate by more than 1; rounding could
+    return min(max((weight_std**2 * product + bias_std**2) / length, -1.0), 1.0)
+
+
+def correlation_trajectory(
+    c: float, activation: Activation, weight_std: float, bias_std: float = 0.0, *, depth: int
+) -> list[float]:
+    """Correlations in ``depth`` layers of two inputs of length q*, the given one first.
+
+    Args:
+        c: Correlation in the first layer [1].
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+        depth: Length of the result.
+
+    Returns:
+        c, C(c), C(C(c)), ... [1].
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+    """
+    q = fixed_point_length(activation, weight_std, bias_std)
+    return _iterated(lambda value: correlation_map(value, q, activation, weight_std, bias_std), c, depth)
+
+
+def correlation_slope(c: float, q: float, activation: Activation, weight_std: float) -> float:
+    r"""Factor per layer of a small change of the correlation, at a fixed length q.
+
+    .. math::  \sigma_w^2 \, \mathbb{E}[\varphi'(u) \varphi'(v)]
+
+    It is C'(c) at q = q*, by Price's theorem, and χ at c = 1.
+
+    Args:
+        c: Correlation [1].
+        q: Length of both inputs [activation²].
+        activation: φ.
+        weight_std: σ_w [1].
+
+    Returns:
+        The factor [1].
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 9.
+    """
+    return weight_std**2 * expectation_of_product(activation.slope, max(q, ALMOST_ZERO), c, activation.kinks)
+
+
+def c_star(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Correlation at which two inputs of length q* settle: 1 in the ordered phase (χ_1 <= 1), less in the chaotic one.
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        c* [1].
+
+    Error:
+        1e-13 / |1 - C'(c*)|.
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+
+    Source:
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), section 3.
+    """
+    q = fixed_point_length(activation, weight_std, bias_std)
+    if chi(q, activation, weight_std) <= 1:
+        return 1.0
+
+    def excess(c: float) -> float:
+        return correlation_map(c, q, activation, weight_std, bias_std) - c
+
+    if excess(0.0) <= 0:  # an odd φ without bias: uncorrelated inputs stay so
+        return 0.0
+    for distance in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
+        if excess(1 - distance) < 0:
+            return _root(excess, 0.0, 1 - distance)
+    return 1.0  # χ_1 exceeds 1 by less than the 1e-5 within which c* then lies
+
+
+def xi_c(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
+    r"""Depth over which two inputs forget how they were correlated, |c_l - c*| ~ exp(-l / ξ_c).
+
+    .. math::  \xi_c^{-1} = -\ln \left[\sigma_w^2 \, \mathbb{E}[\varphi'(u) \varphi'(v)]\right]_{c = c^*}
+
+    Args:
+        activation: φ.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        ξ_c [layers]; in the ordered phase -1 / ln χ_1, infinite on the critical line.
+
+    Raises:
+        ChainruleError: E502 if there is no q*.
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 9, https://arxiv.org/abs/1611.01232
+    """
+    q, c = fixed_point_length(activation, weight_std, bias_std), c_star(activation, weight_std, bias_std)
+    return _depth(correlation_slope(c, q, activation, weight_std))
+
+
+def critical_weight_std(activation: Activation, bias_std: float = 0.0) -> float:
+    r"""The σ_w at which χ_1 = 1: gradients neither vanish nor explode, and information travels without limit.
+
+    On the critical line σ_w² = 1 / E[φ'²] at the length q* that this very σ_w produces, so q solves
+    E[φ²] / E[φ'²] + σ_b² = q; the smallest solution is taken.
+
+    Args:
+        activation: φ.
+        bias_std: σ_b [activation].
+
+    Returns:
+        σ_w [1]. Without bias and with φ(0) = 0 it is the limit q -> 0: 1 / |φ'(0)|, or √2 for ReLU.
+
+    Error:
+        Relative 1e-12.
+
+    Raises:
+        ChainruleError: E502 if there is no critical point at a finite length, as for ReLU with a bias.
+
+    Source:
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), section 3 and figure 2.
+
+    Example:
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> round(critical_weight_std(ACTIVATIONS["tanh"]), 12)
+        1.0
+    """
+    start = expectation(activation.value, 0.0)
+    if bias_std == 0 and start == 0:
+        return 1 / math.sqrt(chi(0.0, activation, 1.0))
+
+    def balance(q: float) -> float:
+        return variance_map(q, activation, 1.0) / chi(q, activation, 1.0) + bias_std**2 - q
+
+    values = [balance(q) for q in LENGTHS]
+    for (low, before), (high, after) in itertools.pairwise(zip(LENGTHS, values, strict=True)):
+        if before > 0 >= after:
+            return 1 / math.sqrt(chi(_root(balance, low, high), activation, 1.0))
+    raise ChainruleError(
+        "E502",
+        f"There is no critical weight_std at bias_std={bias_std!r}.",
+        "Where squared gradients would be kept, the length has no fixed point: the biases add to it at every layer.",
+        "bias_std=0.0, or a bounded activation such as tanh",
+    )
+
+
+def critical_gain(activation: Activation, q: float = 1.0) -> float:
+    r"""Squared gain σ_w² that keeps squared gradients at length q.
+
+    .. math::  1 / \mathbb{E}_{z \sim N(0, q)}[\varphi'(z)^2]
+
+    Args:
+        activation: φ.
+        q: Mean squared pre-activation [activation²].
+
+    Returns:
+        σ_w² [1]. For ReLU 2, the gain of He.
+
+    Source:
+        He, Zhang, Ren & Sun (2015), eq. 14, for ReLU; https://arxiv.org/abs/1502.01852
+    """
+    return 1 / chi(q, activation, 1.0)
+
+
+def length_gain(activation: Activation, q: float = 1.0) -> float:
+    r"""Squared gain σ_w² that keeps the length q without biases.
+
+    .. math::  q / \mathbb{E}_{z \sim N(0, q)}[\varphi(z)^2]
+
+    It equals ``critical_gain`` exactly for positively homogeneous φ (Euler: z φ' = φ).
+
+    Args:
+        activation: φ.
+        q: Mean squared pre-activation [activation²].
+
+    Returns:
+        σ_w² [1].
+
+    Source:
+        He, Zhang, Ren & Sun (2015), eq. 10, for ReLU.
+    """
+    return q / variance_map(q, activation, 1.0)
+
+
+def _iterated(step: Callable[[float], float], start: float, depth: int) -> list[float]:
+    """``depth`` values: start, step(start), step(step(start)), ..."""
+    return list(itertools.accumulate(range(depth - 1), lambda value, _: step(value), initial=start))
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where f changes its sign, to the last bits of float64 (Brent 1973)."""
+    return float(optimize.brentq(f, low, high, xtol=1e-300, rtol=1e-15, maxiter=200))
+
+
+def _depth(factor: float) -> float:
+    """-1 / ln(factor): layers until a deviation has fallen to 1/e."""
+    if factor <= 0:
+        return 0.0
+    return math.inf if factor >= 1 else -1 / math.log(factor)
+
+
+def _no_fixed_point(weight_std: float, bias_std: float, why: str) -> ChainruleError:
+    return ChainruleError(
+        "E502",
+        f"weight_std={weight_std!r}, bias_std={bias_std!r} have no fixed point of the length.",
+        why,
+        "a smaller weight_std, or a bounded activation such as tanh",
+    )

@@ -1,0 +1,213 @@
+"""Networks of one condition, one per seed: trained, chosen on validation, and applied to the test rows once."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from chainrule import dataset
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.calculus.losses import HEADS
+from chainrule.calculus.network import forward
+from chainrule.experiment.cohort import Cohort, assemble, division
+from chainrule.experiment.condition import Condition
+from chainrule.experiment.engines import NEVER, State
+from chainrule.experiment.observe import CHUNK, outputs
+from chainrule.experiment.protocol import REGISTERED, Protocol, Run, Schedule
+from chainrule.experiment.training import Progress, carry_out, unpack
+from chainrule.store.objects import Store
+
+WATCHED = 10_000  # training rows up to which all of them are scored after each epoch
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Members:
+    """Trained networks of one condition, one per seed, with what they say about their test rows.
+
+    Args:
+        condition: Their settings.
+        data: Rows in memory.
+        replicas: S indices on the seed axis.
+        splits: S divisions of the rows, as they were used.
+        run: Readings of the training, kept parameters; one condition.
+        epoch: Steps per epoch.
+        watched: Training rows that were scored after each epoch.
+        outputs: S arrays [T, k]: scores of the classes, or predictions in units of the targets.
+    """
+
+    condition: Condition
+    data: dataset.Data
+    replicas: tuple[int, ...]
+    splits: tuple[dataset.Split, ...]
+    run: Run
+    epoch: int
+    watched: int
+    outputs: tuple[Float[np.ndarray, "T k"], ...]
+
+    @property
+    def diverged(self) -> tuple[bool, ...]:
+        """[S] whether the loss of a member has not been finite at some step."""
+        return tuple(bool(step != NEVER) for step in self.run.diverged_at[0])
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """[S] which seeds share their division of the rows, so that only different groups are independent."""
+        return groups(self.condition, self.replicas)
+
+    @property
+    def chosen_epochs(self) -> tuple[float, ...]:
+        """[S] epochs after which the kept parameters were reached."""
+        return tuple(float(step) / max(self.epoch, 1) for step in self.run.chosen_step[0])
+
+    def curve(self, part: str, column: int) -> Float[np.ndarray, "S T"]:
+        """Loss (column 0) or metric (column 1) of ``"training"`` or ``"validation"`` rows at the observed steps."""
+        values: np.ndarray = self.run.readings[part][0, :, :, column]
+        return values
+
+
+def groups(condition: Condition, replicas: tuple[int, ...]) -> tuple[int, ...]:
+    """[S] which seeds share their division of the rows."""
+    return tuple(r % condition.splits if condition.splits else r for r in replicas)
+
+
+def watched_rows(training: int, validation: int) -> int:
+    """Training rows that are scored after each epoch: all, or of large data as many as choose the model.
+
+    Scoring 55,000 rows costs a third of an epoch of training, 5,000 random ones a thirtieth; their standard error is
+    that of the validation curve, against which they are compared.
+    """
+    return training if training <= WATCHED else min(training, validation)
+
+
+def scored(state: State, rows: Int[Tensor, "S N"]) -> Float[Tensor, "C S 2"]:
+    """Mean loss [loss], and accuracy or R² averaged over the targets [1], of the networks as they are used."""
+    cohort = state.cohort
+    losses = torch.zeros(state.diverged_at.shape, dtype=torch.float64)
+    right = torch.zeros_like(losses)
+    error = torch.zeros(*losses.shape, cohort.y.shape[-1], dtype=torch.float64)
+    for part in rows.split(CHUNK, dim=-1):
+        z, y = outputs(state, cohort.inputs(part)), cohort.targets(part)
+        losses += cohort.objective.loss.value(z, y).double().sum(-1)
+        if cohort.data.task == "classification":
+            named = (z > 0).double()[..., 0] if z.shape[-1] == 1 else z.argmax(-1).double()
+            true = y[..., 0] if y.shape[-1] == 1 else y.argmax(-1)
+            right += (named == true).double().sum(-1)
+        else:
+            error += (HEADS[cohort.objective.loss.head].value(z) - y).double().square().sum(-2)
+    metric = right / rows.shape[-1]
+    if cohort.data.task == "regression":
+        y = cohort.targets(rows).double()
+        metric = (1 - error / (y - y.mean(-2, keepdim=True)).square().sum(-2)).mean(-1)
+    metric = torch.where(losses.isfinite(), metric, torch.nan)
+    return torch.stack([losses / rows.shape[-1], metric], dim=-1)
+
+
+def on_training_rows(state: State) -> Float[Tensor, "C S 2"]:
+    """Loss and metric on the training rows, or on the first of them in their random order if they are many."""
+    cohort = state.cohort
+    return scored(state, cohort.train[:, : watched_rows(cohort.rows, cohort.validation.shape[1])])
+
+
+def on_validation_rows(state: State) -> Float[Tensor, "C S 2"]:
+    """Loss and metric on the validation rows."""
+    return scored(state, state.cohort.validation)
+
+
+def epoch_steps(condition: Condition, first: int = REGISTERED) -> int:
+    """Steps per pass over the training rows, as ``Cohort.epoch`` has it."""
+    data = dataset.load(condition.data)
+    count = min(len(division(condition, data, first + i).train) for i in range(max(condition.folds, 1)))
+    rows = min(condition.n_train or count, count)
+    return rows // min(condition.batch or rows, rows)
+
+
+def protocol(condition: Condition, seeds: int, first: int = REGISTERED) -> Protocol:
+    """What a workflow trains: one condition, scored after every epoch, the best epoch kept."""
+    return Protocol(
+        conditions=(condition,),
+        seeds=seeds,
+        observe={"training": on_training_rows, "validation": on_validation_rows},
+        at=Schedule(every=epoch_steps(condition, first)),
+        first=first,
+        keep="best",
+    )
+
+
+def fit(condition: Condition, seeds: int, store: Store, first: int = REGISTERED) -> Generator[Progress, None, Members]:
+    """Train one network per seed, keep each at its lowest validation loss, then apply it to its test rows.
+
+    Args:
+        condition: Settings of the networks.
+        seeds: Number of replicas.
+        store: Where each network is kept; what is there is not trained again.
+        first: First replica.
+
+    Yields:
+        Progress of the training.
+
+    Returns:
+        The networks with their outputs on the test rows.
+    """
+    plan = protocol(condition, seeds, first)
+    (run,) = yield from carry_out(plan, store)
+    replicas = tuple(range(first, first + seeds))
+    cohort = assemble((condition,), replicas)
+    splits = tuple(trimmed(division(condition, cohort.data, r), cohort) for r in replicas)
+    return Members(
+        condition=condition,
+        data=cohort.data,
+        replicas=replicas,
+        splits=splits,
+        run=run,
+        epoch=plan.at.every,
+        watched=watched_rows(cohort.rows, cohort.validation.shape[1]),
+        outputs=tuple(predictions(cohort, run.final[0][s], s, splits[s].test) for s in range(seeds)),
+    )
+
+
+def trimmed(split: dataset.Split, cohort: Cohort) -> dataset.Split:
+    """The rows of a division that the cohort uses: fewer training rows if the condition says so."""
+    return dataset.Split(split.train[: cohort.rows], split.validation[: cohort.validation.shape[1]], split.test)
+
+
+def predictions(cohort: Cohort, member: bytes, seed: int, rows: Int[np.ndarray, " T"]) -> Float[np.ndarray, "T k"]:
+    """What one trained network says about some rows.
+
+    Args:
+        cohort: Standardisation of its seed.
+        member: Its stored parameters.
+        seed: Its place in the cohort.
+        rows: Which rows.
+
+    Returns:
+        For classes their scores, one column each: probabilities if the head is softmax or sigmoid. For numbers the
+        predictions in units of the targets.
+    """
+    params, moments = unpack([member])
+    head = HEADS[cohort.objective.loss.head]
+    parts = []
+    for part in torch.from_numpy(rows).split(CHUNK):
+        x = (cohort.x[part].to(cohort.dtype) - cohort.centre[seed]) / cohort.spread[seed]
+        z = forward(params, x[None, None], ACTIVATIONS[cohort.condition.activation], moments=moments).output
+        parts.append(head.value(z)[0, 0])
+    said = torch.cat(parts)
+    if cohort.data.task == "regression":
+        said = said * cohort.target_spread[seed] + cohort.target_centre[seed]
+    elif said.shape[-1] == 1:
+        said = torch.cat([1 - said, said], dim=-1)
+    return said.double().numpy()
+
+
+def staged(work: Generator[Progress, None, Result], done: int, total: int) -> Generator[Progress, None, Result]:
+    """The progress of one stage of a longer work: ``done`` shards lie behind it, ``total`` in all."""
+    while True:
+        try:
+            p = next(work)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        yield Progress(done + p.shard, total, p.step, p.steps)

@@ -1,0 +1,236 @@
+"""The primitives of the disk: what they promise, and the words of their errors."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from chainrule.errors import ChainruleError
+from chainrule.store import disk
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Make every change fail with an error number: ``refuse(errno.EIO)``."""
+
+    def make(number: int) -> None:
+        def operation(kind: str, *paths: Path) -> None:
+            if kind in disk.CHANGES:
+                raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(disk, "operation", operation)
+
+    return make
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space"), (errno.EDQUOT, "no space")])
+def test_a_full_disk_is_told(number: int, words: str, refuse, tmp_path: Path) -> None:
+    """E201 names the file, the bytes needed and the bytes free, and promises that the rerun continues."""
+    refuse(number)
+    path = tmp_path / "x"
+    with pytest.raises(ChainruleError) as caught:
+        disk.write_synced(path, bytes(3_140_000))
+    what, why, fix = str(caught.value).splitlines()
+    free = disk.spelled(disk.free_bytes(path)).split()[1]
+    assert what.startswith(f"error E201: {words} left on {path}: needed 3.1 MB, free ")
+    assert what.endswith(f" {free}.")
+    assert why == "  What is finished is safe; nothing is half-written."
+    assert (
+        fix == "  fix: free space (or: chainrule verify --gc --dry-run), then run the same command again; it continues."
+    )
+    assert caught.value.exit_status == 74
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_place_where_nothing_may_be_written_is_told(number: int, refuse, tmp_path: Path) -> None:
+    """E204 names the path and the reason; the exit status says that a store cannot be created."""
+    refuse(number)
+    with pytest.raises(ChainruleError) as caught:
+        disk.make_folder(tmp_path / "x")
+    assert str(caught.value) == (
+        f"error E204: cannot make the folder {tmp_path / 'x'}: {os.strerror(number)}.\n"
+        "  The store must be a folder in which you may make, read and rename files; nothing is half-written.\n"
+        "  fix: set CHAINRULE_STORE to a folder of your own (or mend its permissions), then run the same command again."
+    )
+    assert caught.value.exit_status == 73
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENODEV])
+def test_a_failing_disk_is_told(number: int, refuse, tmp_path: Path) -> None:
+    """E203 names the path and the reason."""
+    refuse(number)
+    with pytest.raises(ChainruleError) as caught:
+        disk.append(tmp_path / "x", b"line")
+    assert str(caught.value) == (
+        f"error E203: cannot append to {tmp_path / 'x'}: {os.strerror(number)}.\n"
+        "  The disk, or the network to it, did not do what was asked. "
+        "What is finished is safe; nothing is half-written.\n"
+        "  fix: check the disk (chainrule verify sets unreadable results aside), then run the same command again."
+    )
+    assert caught.value.exit_status == 74
+
+
+def test_every_primitive_announces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kinds of operation are exactly those that the module lists, and each names its path."""
+    seen: dict[str, tuple[Path, ...]] = {}
+    monkeypatch.setattr(disk, "operation", lambda kind, *paths: seen.update({kind: paths}))
+    disk.write_atomic(tmp_path / "folder" / "document", b"text")
+    disk.append(tmp_path / "folder" / "journal", b"line\n")
+    disk.remove_file(tmp_path / "folder" / "journal")
+    assert disk.read_folder(tmp_path / "folder") == {"document": b"text"}
+    assert set(seen) == disk.READS | disk.CHANGES
+    assert seen["rename"][1] == tmp_path / "folder" / "document"
+    assert all(tmp_path in path.parents or path == tmp_path for paths in seen.values() for path in paths)
+
+
+def test_reading_what_is_absent(tmp_path: Path) -> None:
+    """Absent folders are empty, absent files too where that is asked for; else they are error E203."""
+    absent = tmp_path / "absent"
+    assert disk.names(absent) == []
+    assert disk.read_folder(absent) == {}
+    assert disk.read_or_empty(absent) == b""
+    assert not disk.is_file(absent)
+    assert not disk.is_folder(absent)
+    with pytest.raises(ChainruleError, match="E203"):
+        disk.read_bytes(absent)
+    (tmp_path / "file").write_bytes(b"x")
+    assert disk.names(tmp_path / "file") == []
+    assert disk.read_or_empty(tmp_path / "file" / "below") == b""
+
+
+def test_read_folder_takes_files_only(tmp_path: Path) -> None:
+    """Folders, dangling links and pipes appear with a slash and no contents; none of them blocks the reader."""
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert disk.read_folder(tmp_path) == {"dangling/": b"", "file": b"x", "folder/": b"", "pipe/": b""}
+
+
+def test_a_new_file_replaces_none(tmp_path: Path) -> None:
+    """``write_synced`` makes new files only, with the permissions asked for less the umask."""
+    disk.write_synced(tmp_path / "x", b"data", 0o444)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o444
+    with pytest.raises(ChainruleError, match="E204"):
+        disk.write_synced(tmp_path / "x", b"other")
+    assert disk.read_bytes(tmp_path / "x") == b"data"
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1000])
+def test_every_byte_is_written(size: int, tmp_path: Path) -> None:
+    """Both halves of a file arrive, whatever its length, even if the system takes one byte at a time."""
+    data = os.urandom(size)
+    disk.write_synced(tmp_path / "whole", data)
+    assert disk.read_bytes(tmp_path / "whole") == data
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may take fewer bytes than offered."""
+    write = os.write
+    monkeypatch.setattr("os.write", lambda handle, data: write(handle, data[:7]))
+    disk.write_synced(tmp_path / "x", bytes(range(100)))
+    assert disk.read_bytes(tmp_path / "x") == bytes(range(100))
+
+
+def test_make_folder_twice(tmp_path: Path) -> None:
+    """Folders that are there stay; a file in the way is error E204."""
+    disk.make_folder(tmp_path / "a" / "b")
+    disk.make_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "file").write_bytes(b"x")
+    with pytest.raises(ChainruleError, match="E204"):
+        disk.make_folder(tmp_path / "a" / "file")
+
+
+def test_two_processes_make_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that appears between looking and making is welcome."""
+
+    def operation(kind: str, *paths: Path) -> None:
+        if kind == "mkdir":
+            paths[0].mkdir()
+
+    monkeypatch.setattr(disk, "operation", operation)
+    disk.make_folder(tmp_path / "a")
+    assert (tmp_path / "a").is_dir()
+
+
+def test_a_folder_that_cannot_be_synced_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems that know no sync of folders say EINVAL; a disk that fails says EIO, and that counts."""
+
+    def failing(number: int) -> None:
+        def fsync(handle: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("os.fsync", fsync)
+
+    failing(errno.EINVAL)
+    disk.sync_folder(tmp_path)
+    failing(errno.EIO)
+    with pytest.raises(ChainruleError, match="E203"):
+        disk.sync_folder(tmp_path)
+
+
+def test_renaming_says_who_was_first(tmp_path: Path) -> None:
+    """A rename onto a folder with contents, onto a file by a folder, or of nothing, changes nothing: False."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_bytes(b"x")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    assert not disk.rename(tmp_path / "new", tmp_path / "full")
+    assert not disk.rename(tmp_path / "new", tmp_path / "file")
+    assert not disk.rename(tmp_path / "absent", tmp_path / "other")
+    assert disk.rename(tmp_path / "new", tmp_path / "other")
+    assert disk.names(tmp_path) == ["file", "full", "other"]
+
+
+def test_only_temporaries_are_removed(tmp_path: Path) -> None:
+    """``remove_folder`` refuses any name that is not that of a temporary, and does not mind an absent one."""
+    with pytest.raises(ValueError, match="not a temporary"):
+        disk.remove_folder(tmp_path)
+    assert tmp_path.exists()
+    disk.remove_folder(tmp_path / disk.temporary_name())
+    disk.remove_file(tmp_path / "absent")
+
+
+def test_a_failed_document_keeps_the_old_one(tmp_path: Path) -> None:
+    """If a document cannot be replaced (a folder has its name), nothing is left beside it."""
+    (tmp_path / "document").mkdir()
+    with pytest.raises(ChainruleError) as caught:
+        disk.write_atomic(tmp_path / "document", b"text")
+    assert caught.value.code == "E204"
+    assert disk.names(tmp_path) == ["document"]
+
+
+def test_space_is_asked_for_early(tmp_path: Path) -> None:
+    """Twice the bytes needed must be free; a folder that is not there yet is asked of its parents' disk."""
+    disk.require_space(tmp_path / "not" / "yet", 1)
+    free = disk.free_bytes(tmp_path)
+    with pytest.raises(ChainruleError, match="E201"):
+        disk.require_space(tmp_path / "not" / "yet", free)
+    assert disk.free_bytes(Path("\0")) == 0 or free > 0
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_940, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (2**50, "1125899.9 GB"),
+    ],
+)
+def test_bytes_are_spelled(n_bytes: int, words: str) -> None:
+    """Decimal units, one decimal place, never 1000.0 of a smaller unit."""
+    assert disk.spelled(n_bytes) == words
+
+
+def test_temporaries_name_their_owner() -> None:
+    """A temporary of this process has a living owner; no two have the same name; other names are no temporaries."""
+    names = {disk.temporary_name() for _ in range(100)}
+    assert len(names) == 100
+    assert all(disk.TEMPORARY.fullmatch(name) and not disk.is_orphan(name) for name in names)
+    assert not any(disk.is_orphan(name) or disk.is_foreign(name) for name in (".tmp-1", "x", ".tmp-1-2-3-4"))
+    assert disk.start_of(os.getpid()) == disk.start_of(os.getpid())
+    assert disk.start_of(os.getppid()) != ""
