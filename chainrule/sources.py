@@ -139,6 +139,8 @@ def unpack(raw: bytes, wanted: Iterable[Source]) -> dict[str, bytes]:
         raise Refusal(f"it unpacks to more than {limit} bytes")
     if (digest := sha256(content)) in by_hash:
         return {by_hash[digest].name: content}
+    if is_web_page(content):
+        raise Refusal("it is a web page (HTML)")
     members = [source for source in wanted if source.member]
     if members and (content[:4] == b"PK\x03\x04" or is_tar(content)):
         return from_archive(content, whole, members)

@@ -1,4 +1,4 @@
-"""A Figure as a picture, SVG or PNG: the only file that knows matplotlib. It draws what the marks say, and nothing else."""
+"""A Figure as a picture, SVG or PNG: what the marks say and nothing else. The only file that knows matplotlib."""
 
 import io
 import math
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+
+import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.evidence.figure import Band, Bars, Cells, Dots, Figure, Images, Line, Mark, Number, Panel, Points
@@ -17,8 +19,8 @@ try:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import Normalize, PowerNorm, TwoSlopeNorm
+    from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+    from matplotlib.colors import Normalize, PowerNorm
     from matplotlib.figure import Figure as Sheet
     from matplotlib.ft2font import FT2Font
     from matplotlib.lines import Line2D
@@ -43,7 +45,7 @@ WIDE, NARROW = 16.0, 12.0  # cm: the text of an A4 page, and a single pair of ax
 HEIGHT = {1: 6.8, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
 SMALLEST = 4.6  # cm
 CHARACTERS = 5.4  # characters of 8.5 point to a centimetre
-PICTURE = 1.9  # cm: a small picture with its caption
+PICTURE, LARGEST_PICTURE = 1.9, 3.2  # cm: a small picture with its caption
 MOST_NUMBERS = 16  # cells to a row with their numbers printed; with more, a colour bar tells them
 RASTER_DPI = 200  # of what would be heavy as vectors
 HEAVY_DOTS, HEAVY_CELLS = 400, 900
@@ -99,17 +101,22 @@ def drawn(figure: Figure) -> Sheet:
     rows = math.ceil(len(figure.panels) / columns)
     width = WIDE if columns > 1 or any(isinstance(m, Images) for p in figure.panels for m in p.marks) else NARROW
     sheet = Sheet(layout="constrained")
-    FigureCanvasAgg(sheet)
+    renderer = FigureCanvasAgg(sheet).get_renderer()
     grid = sheet.add_gridspec(rows, columns)
     heights = [0.0] * rows
+    # Panels that name the same marks share one legend.
+    keys = [_entries(panel) for panel in figure.panels]
+    shared = len(keys) > 1 and all(_said(key) == _said(keys[0]) for key in keys) and len(keys[0]) > 1
     for i, panel in enumerate(figure.panels):
         axes = sheet.add_subplot(grid[i // columns, i % columns])
         height = _height(panel, width / columns, columns)
         _panel(axes, panel, width / columns, height)
-        above = _heading(axes, panel, width / columns)
+        above = 0.0 if shared else _legend(axes, keys[i], width / columns, renderer)
+        above += _title(axes, panel, width / columns, above)
         heights[i // columns] = max(heights[i // columns], height + above)
+    above = _legend(sheet, keys[0], width, renderer) if shared else 0.0
     grid.set_height_ratios(heights)
-    sheet.set_size_inches(width / INCH, sum(heights) / INCH)
+    sheet.set_size_inches(width / INCH, (sum(heights) + above) / INCH)
     return sheet
 
 
@@ -125,9 +132,10 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
         return
     for axis, label in (("x", panel.x), ("y", panel.y)):
         if not visible(label):
+            name = panel.title or ", ".join(type(mark).__name__ for mark in panel.marks)
             raise ChainruleError(
                 "E522",
-                f"The panel {panel.title or [type(m).__name__ for m in panel.marks]!r} has no label on its {axis} axis.",
+                f"The panel {name!r} has no label on its {axis} axis.",
                 "Every pair of axes in a report says what it shows, with its unit.",
                 f"Panel(..., {axis}='sharpness [1]')",
             )
@@ -176,42 +184,67 @@ def _height(panel: Panel, width: float, columns: int) -> float:
     return usual
 
 
-def _heading(axes: Axes, panel: Panel, width: float) -> float:
-    """Title and legend above the axes, where they cover no data; returns the centimetres that they need."""
-    handles, labels = _entries(panel)
-    tall = 0.0
-    if len(labels) > 1:
-        texts = [wrapped(label, width - 3.2) for label in labels]
-        for across in range(min(len(labels), 6), 0, -1):
-            legend = axes.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=across)
-            box = legend.get_window_extent(axes.figure.canvas.get_renderer())
-            if box.width / axes.figure.dpi * INCH <= width - 2.0:
-                break
-        tall = box.height / axes.figure.dpi * INCH + 0.15
+def _title(axes: Axes, panel: Panel, width: float, above: float) -> float:
+    """The panel's title, over its legend of ``above`` cm; returns the centimetres that it needs."""
     title = wrapped(panel.title, width - 1.6)
-    if title:
-        axes.set_title(title, pad=6 + tall / INCH * 72)
-        tall += 0.25 + 0.42 * (1 + title.count("\n"))
-    return tall
+    if not title:
+        return 0.0
+    axes.set_title(title, pad=6 + above / INCH * 72)
+    return 0.25 + 0.42 * (1 + title.count("\n"))
 
 
-def _entries(panel: Panel) -> tuple[list[Artist], list[str]]:
-    """Handles and labels of the legend; a band that carries the name of its line is not named twice."""
+Entry = tuple[str, Artist]
+
+
+def _said(key: Sequence[Entry]) -> list[tuple[str, object, object, object]]:
+    """What a legend says, by which legends can be compared."""
+    return [
+        (label, handle.get_color(), handle.get_marker(), handle.get_linestyle())
+        if isinstance(handle, Line2D)
+        else (label, handle.get_facecolor(), "", "") if isinstance(handle, Patch) else (label, "", "", "")
+        for label, handle in key
+    ]  # fmt: skip
+
+
+def _legend(place: Axes | Sheet, key: Sequence[Entry], width: float, renderer: RendererAgg) -> float:
+    """The legend above the axes, where it covers no data; returns the centimetres that it needs."""
+    if len(key) < 2:
+        return 0.0
+    texts = [wrapped(label, width - 2.2) for label, _ in key]
+    handles = [handle for _, handle in key]
+    for across in range(min(len(key), 6), 0, -1):
+        if isinstance(place, Sheet):
+            legend = place.legend(handles, texts, loc="outside upper center", ncols=across)
+        else:
+            legend = place.legend(handles, texts, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=across)
+        dpi = legend.figure.dpi
+        box = legend.get_window_extent(renderer)
+        if box.width / dpi * INCH <= width - 0.4 or across == 1:
+            break
+        legend.remove()
+    if isinstance(place, Axes) and box.width / dpi * INCH > width - 2.0:
+        # Too wide to begin at the axis: it ends at the axes' other end and hangs over the labels of the axis.
+        place.legend(handles, texts, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=across)
+    return float(box.height / dpi * INCH + 0.15)
+
+
+def _entries(panel: Panel) -> list[Entry]:
+    """The legend's entries; a band that carries the name of its line is not named twice.
+
+    Where several conditions each have a predicted line and measured points, every condition and both kinds are named once.
+    """
     found: dict[tuple[str, int], Artist] = {}
-    lines = [mark for mark in panel.marks if isinstance(mark, Line)]
     marked = {mark.colour for mark in panel.marks if isinstance(mark, Points)}
-    many = len({mark.colour for mark in lines}) > 1
+    many = len({mark.colour for mark in panel.marks if isinstance(mark, Line)}) > 1
+    bars = [mark for mark in panel.marks if isinstance(mark, Bars)]
     for mark in sorted(panel.marks, key=lambda mark: isinstance(mark, Band)):
         if isinstance(mark, Cells | Images) or not visible(mark.label) or (mark.label, mark.colour) in found:
             continue
-        colour = _of(COLOURS, mark.colour)
-        symbol = _of(MARKERS, mark.colour)
+        colour, symbol = _of(COLOURS, mark.colour), _of(MARKERS, mark.colour)
         match mark:
             case Line():
-                shown = symbol if many and mark.colour not in marked else ""
-                handle: Artist = Line2D(
-                    [], [], color=colour, linestyle=_dashes(mark), marker=shown, markerfacecolor="white"
-                )
+                symbol = symbol if many and mark.colour not in marked else ""
+                handle: Artist = Line2D([], [], color=colour, ls=_dashes(mark), marker=symbol, markerfacecolor="white")
             case Points():
                 handle = Line2D([], [], color=colour, linestyle="", marker=symbol)
             case Dots():
@@ -219,10 +252,18 @@ def _entries(panel: Panel) -> tuple[list[Artist], list[str]]:
             case Band():
                 handle = Patch(color=colour, alpha=0.22, linewidth=0)
             case Bars():
-                order = [m for m in panel.marks if isinstance(m, Bars)].index(mark)
-                handle = Patch(facecolor=colour, edgecolor="white", hatch=_of(HATCHES, order))
+                handle = Patch(facecolor=colour, edgecolor="white", hatch=_of(HATCHES, bars.index(mark)))
         found[mark.label, mark.colour] = handle
-    return list(found.values()), [label for label, _ in found]
+    pairs = [(label.removeprefix("predicted, "), c) for label, c in found if label.startswith("predicted, ")]
+    if len(pairs) > 1 and set(found) == {(f"{kind}, {n}", c) for n, c in pairs for kind in ("predicted", "measured")}:
+        merged: list[Entry] = [
+            (name, Line2D([], [], color=_of(COLOURS, c), marker=_of(MARKERS, c), markeredgecolor="white"))
+            for name, c in pairs
+        ]
+        grey = "#555555"
+        kinds = (("predicted", Line2D([], [], color=grey)), ("measured", Line2D([], [], color=grey, ls="", marker="o")))
+        return [*merged, *kinds]
+    return [(label, handle) for (label, _), handle in found.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------- marks
@@ -281,15 +322,16 @@ def _cells(axes: Axes, mark: Cells, width: float) -> None:
     values = [[math.nan if v is None else v for v in row] for row in mark.values]
     known = [v for row in mark.values for v in row if v is not None] or [0.0]
     low, high = min(known), max(known)
+    norm: Normalize
     if low < 0:
         reach = max(-low, high)
-        norm, colours = TwoSlopeNorm(0, -reach, reach), matplotlib.colormaps["PuOr_r"]
+        norm, colours = Normalize(-reach, reach), matplotlib.colormaps["PuOr_r"]
     else:
         # The root lets a handful of mistakes be seen beside a thousand hits.
         norm, colours = PowerNorm(0.4, 0, high or 1.0), matplotlib.colormaps["Blues"]
+    heavy = len(mark.rows) * len(mark.columns) > HEAVY_CELLS
     mesh = axes.pcolormesh(
-        values, cmap=colours, norm=norm, edgecolors="white", linewidth=0.6,
-        rasterized=len(mark.rows) * len(mark.columns) > HEAVY_CELLS,
+        values, cmap=colours, norm=norm, edgecolors="none" if heavy else "white", linewidth=0.6, rasterized=heavy,
     )  # fmt: skip
     axes.set_ylim(len(mark.rows), 0)
     axes.grid(False)
@@ -305,32 +347,33 @@ def _cells(axes: Axes, mark: Cells, width: float) -> None:
                 ink = "white" if dark else "black"
                 axes.text(j + 0.5, i + 0.5, _short(value), color=ink, ha="center", va="center", fontsize=8)
     _name_axis(axes.set_xticks, axes.xaxis, mark.columns, width, 0.5)
-    axes.set_yticks([i + 0.5 for i in range(len(mark.rows))], [wrapped(name, 3.0) for name in mark.rows])
+    step = _step((width - 3.0) / max(len(mark.columns), 1))
+    places = range(0, len(mark.rows), step)
+    axes.set_yticks([i + 0.5 for i in places], [wrapped(mark.rows[i], 3.0) for i in places])
 
 
 def _dots(axes: Axes, mark: Dots) -> None:
-    chosen = [
-        i
-        for i, (x, y) in enumerate(zip(mark.x, mark.y, strict=True))
-        if x is not None and y is not None and (not mark.values or mark.values[i] is not None)
+    dots = [
+        (x, y, v)
+        for x, y, v in zip(mark.x, mark.y, mark.values or (0.0,) * len(mark.x), strict=True)
+        if x is not None and y is not None and v is not None
     ]
-    x, y = [mark.x[i] for i in chosen], [mark.y[i] for i in chosen]
-    size = min(14.0, max(1.5, 6000 / max(len(chosen), 1)))
-    heavy = len(chosen) > HEAVY_DOTS
+    x, y, values = (list(column) for column in zip(*dots, strict=True)) if dots else ([], [], [])
+    size = min(14.0, max(3.0, 12000 / max(len(dots), 1)))
+    heavy = len(dots) > HEAVY_DOTS
     if not mark.values:
         colour = _of(COLOURS, mark.colour)
         axes.scatter(x, y, s=size, color=colour, alpha=0.55, linewidths=0, rasterized=heavy, zorder=2)
         return
-    values = [v for i in chosen if (v := mark.values[i]) is not None]
     low, high = min(values, default=0.0), max(values, default=1.0)
     reach = max(-low, high)
     both = low < 0 < high
-    dots = axes.scatter(
-        x, y, s=size, c=values, cmap="PuOr_r" if both else "viridis", linewidths=0, rasterized=heavy, zorder=2,
+    cloud = axes.scatter(
+        x, y, s=size, c=values, cmap="coolwarm" if both else "viridis", linewidths=0, rasterized=heavy, zorder=2,
         norm=Normalize(-reach, reach) if both else Normalize(low, high),
     )  # fmt: skip
-    bar = axes.figure.colorbar(dots, ax=axes, pad=0.02)
-    bar.set_label(wrapped(mark.values_label or "value", 4.6))
+    bar = axes.figure.colorbar(cloud, ax=axes, pad=0.02)
+    bar.set_label(wrapped(mark.values_label or "value", SMALLEST))
     bar.outline.set_linewidth(0.4)
 
 
@@ -341,30 +384,21 @@ def _images(axes: Axes, mark: Images, width: float) -> None:
     step = tall + 0.36 * lines + 0.2
     for i, (pixels, caption) in enumerate(zip(mark.pixels, mark.captions, strict=True)):
         left, top = (i % across) * cell, (i // across) * step
-        rows = [
-            pixels[r : r + len(pixels) // mark.shape[0]] for r in range(0, len(pixels), len(pixels) // mark.shape[0])
-        ]
-        picture = [
-            [tuple(row[c : c + 3]) for c in range(0, len(row), 3)] if len(mark.shape) == 3 else list(row)
-            for row in rows
-        ]
+        picture = np.frombuffer(pixels, dtype=np.uint8).reshape(mark.shape)
         axes.imshow(
             picture, extent=(left, left + cell - 0.25, top + tall, top), cmap="gray", vmin=0, vmax=255,
             interpolation="nearest",
         )  # fmt: skip
-        text = wrapped(caption, cell - 0.1)
-        axes.text(
-            left + (cell - 0.25) / 2, top + tall + 0.06, text, ha="center", va="top", fontsize=8, linespacing=1.05
-        )
-    rows_of = math.ceil(len(mark.pixels) / across)
+        text, middle = wrapped(caption, cell - 0.1), left + (cell - 0.25) / 2
+        axes.text(middle, top + tall + 0.06, text, ha="center", va="top", fontsize=8, linespacing=1.05)
     axes.set_xlim(0, width)
-    axes.set_ylim(rows_of * step, 0)
+    axes.set_ylim(math.ceil(len(mark.pixels) / across) * step, 0)
     axes.set_axis_off()
 
 
 def _shelf(mark: Images, width: float) -> tuple[int, int]:
     """Pictures to a row, and the lines of their longest caption."""
-    across = max(1, int(width / PICTURE))
+    across = max(1, min(int(width / PICTURE), max(len(mark.pixels), int(width / LARGEST_PICTURE))))
     cell = width / across
     return across, max((wrapped(caption, cell - 0.1).count("\n") + 1 for caption in mark.captions), default=1)
 
@@ -459,11 +493,16 @@ def _name_axis(
     """Names at 0, 1, 2, …, side by side where they fit, upright where not."""
     room = (width - 1.8) / max(len(names), 1)
     longest = max((len(word) for name in names for word in visible(name).split()), default=0)
-    upright = longest > room * CHARACTERS
-    texts = [wrapped(name, 3.0 if upright else room) for name in names]
-    set_ticks([i + offset for i in range(len(names))], texts)
+    upright = longest > room * CHARACTERS and room < 2.0
+    places = range(0, len(names), _step(room))
+    set_ticks([i + offset for i in places], [wrapped(names[i], 3.0 if upright else room) for i in places])
     axis.set_tick_params(labelrotation=90 if upright else 0)
     axis.set_minor_locator(FixedLocator([]))
+
+
+def _step(room: float) -> int:
+    """Every how many names are printed, so that 8-point letters do not touch."""
+    return max(1, math.ceil(0.36 / room))
 
 
 # ----------------------------------------------------------------------------------------------------------- small
@@ -471,7 +510,7 @@ def _name_axis(
 
 def wrapped(text: str, room: float) -> str:
     """Text as lines of at most ``room`` cm, in glyphs that the font has."""
-    text = "".join(c if c in glyphs() else spelled(c) for c in visible(text))
+    text = "".join(c if c in glyphs() else spelled(c) for c in visible(text)).replace(" %", "\u00a0%")
     return "\n".join(textwrap.wrap(text, max(4, int(room * CHARACTERS))))
 
 

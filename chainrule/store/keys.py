@@ -91,4 +91,4 @@ def key(value: object) -> str:
         >>> key({"lr": 1, "l2": 0.0}) == key({"l2": -0.0, "lr": 1.0})
         True
     """
-    return digest(canonical({"format": FORMAT, "of": value}))
+    return digest(canonical({"format": FORMAT, "of": plain(value)}))

@@ -214,7 +214,7 @@ class Store:
         file = self.folder / "FORMAT"
         if not disk.is_file(file):
             damages.append(Damage(file, "FORMAT is missing"))
-        elif disk.read_bytes(file) != format_text(FORMAT):
+        elif disk.read_or_empty(file) != format_text(FORMAT):
             damages.append(Damage(file, "FORMAT has been changed"))
         for place in self._places():
             if KEY.fullmatch(place.name) is None or place.parent.name != place.name[:2]:
@@ -326,15 +326,15 @@ class Store:
             disk.write_synced(temporary / MANIFEST, manifest, READ_ONLY)
             disk.sync_folder(temporary)
             published = disk.rename(temporary, place)
+            if published:
+                disk.sync_folder(place.parent)
+            else:
+                disk.remove_folder(temporary)
         except BaseException:
             # Ctrl-C too leaves nothing behind. A second error says less than the first, so the first one is told.
             with suppress(ChainruleError):
                 disk.remove_folder(temporary)
             raise
-        if published:
-            disk.sync_folder(place.parent)
-        else:
-            disk.remove_folder(temporary)
         return published
 
     def _set_aside(self, path: Path) -> str:
@@ -395,20 +395,19 @@ def open_store(folder: Path | str) -> Store:
     """
     store = Store(Path(folder))
     file = store.folder / "FORMAT"
-    if disk.is_file(file):
-        text = disk.read_bytes(file)
-        version = re.match(rb"chainrule store, format (\d{1,9})\n", text)
-        if version and int(version[1]) > FORMAT and text == format_text(int(version[1])):
-            raise ChainruleError(
-                "E202",
-                f"the store {folder} has format {int(version[1])}; this chainrule knows formats up to {FORMAT}.",
-                "A newer version of chainrule made it. Nothing was read or changed.",
-                "update chainrule, or set CHAINRULE_STORE to another folder.",
-            )
-        if text != format_text(FORMAT):
-            # The objects carry their own format and hashes, so a damaged FORMAT endangers none of them.
-            store.set_aside([Damage(file, "FORMAT has been changed")])
-    if not disk.is_file(file):
+    present = "FORMAT" in disk.names(store.folder)  # asked first: what another process writes meanwhile is no damage
+    text = disk.read_or_empty(file) if disk.is_file(file) else b""
+    version = re.match(rb"chainrule store, format (\d{1,9})\n", text)
+    if version and int(version[1]) > FORMAT and text == format_text(int(version[1])):
+        raise ChainruleError(
+            "E202",
+            f"the store {folder} has format {int(version[1])}; this chainrule knows formats up to {FORMAT}.",
+            "A newer version of chainrule made it. Nothing was read or changed.",
+            "update chainrule, or set CHAINRULE_STORE to another folder.",
+        )
+    if text != format_text(FORMAT):
+        # A damaged FORMAT endangers no object, since each carries its own format and hashes.
+        store.set_aside([Damage(file, "FORMAT has been changed")] if present else [])
         disk.write_atomic(file, format_text(FORMAT))
     disk.make_folder(store.folder / "objects")
     for below in store._folders():

@@ -12,9 +12,9 @@ from chainrule.errors import ChainruleError
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 NODES = 20
-"""Gauss-Legendre nodes per panel: exact for polynomials of degree 39. For a function whose nearest singularity stands at
-distance 1 from the middle of a panel of width 1 the error falls like ρ^-40 = 1e-25, ρ = 2 + √5 (Trefethen 2008, Is Gauss
-quadrature better than Clenshaw-Curtis?, theorem 4.5)."""
+"""Gauss-Legendre nodes per panel: exact for polynomials of degree 39. For a function whose nearest singularity stands
+at distance 1 from the middle of a panel of width 1 the error falls like ρ^-40 = 1e-25, ρ = 2 + √5 (Trefethen 2008, Is
+Gauss quadrature better than Clenshaw-Curtis?)."""
 
 REACH = 38.0
 """Standard deviations that are integrated: the density beyond is below 1e-313, so even an expectation that lives in a
@@ -135,7 +135,7 @@ def relu_product(variance: float, correlation: float) -> float:
         The expectation [u²].
 
     Source:
-        Cho & Saul (2009), Kernel methods for deep learning, eq. 6, https://papers.nips.cc/paper/3628
+        Cho & Saul (2009), Kernel methods for deep learning, https://papers.nips.cc/paper/3628
 
     Example:
         >>> relu_product(2.0, 1.0)
@@ -157,7 +157,7 @@ def step_product(correlation: float) -> float:
         The probability [1].
 
     Source:
-        Sheppard (1899); Cho & Saul (2009), eq. 5.
+        Sheppard (1899); Cho & Saul (2009).
 
     Example:
         >>> step_product(0.0)
@@ -179,7 +179,7 @@ def erf_product(variance: float, correlation: float) -> float:
         The expectation [1].
 
     Source:
-        Williams (1997), Computing with infinite networks, eq. 11, https://papers.nips.cc/paper/1197
+        Williams (1997), Computing with infinite networks, https://papers.nips.cc/paper/1197
 
     Example:
         >>> round(erf_product(0.5, 1.0), 12)
@@ -221,7 +221,7 @@ def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[fl
         width = rest / steep
         ladder = width * 2.0 ** np.arange(-1, max(1, math.ceil(math.log2(1 / min(width, 1))) + 2))
         ladder = np.concatenate([-ladder, [0.0], ladder])
-        edges += [kink / (correlation * scale) + ladder for kink in kinks]
+        edges.extend(np.asarray(kink / (correlation * scale) + ladder, dtype=np.float64) for kink in kinks)
     return np.sort(np.clip(np.concatenate(edges), -REACH_TWO, REACH_TWO))
 
 

@@ -1,7 +1,7 @@
 r"""Signals in infinitely wide random networks: how length, correlation and gradients pass from layer to layer.
 
-Weights N(0, σ_w²/n_in) and biases N(0, σ_b²), everywhere in this file. In a wide layer the pre-activations of an input are
-Gaussian with variance q (its length), those of two inputs have correlation c, and one number per layer says how
+Weights N(0, σ_w²/n_in) and biases N(0, σ_b²), everywhere in this file. In a wide layer the pre-activations of an input
+are Gaussian with variance q (its length), those of two inputs have correlation c, and one number per layer says how
 squared gradients grow: χ.
 """
 
@@ -17,7 +17,10 @@ from chainrule.errors import ChainruleError
 from chainrule.theory.gaussian import expectation, expectation_of_product
 
 ALMOST_ZERO = 1e-30
-"""Stands for the limit of vanishing length: at a kink in 0 the slope of a pre-activation of exactly 0 is a convention."""
+"""Stands for the limit of vanishing length: at length 0 itself the slope at a kink in 0 would be a convention."""
+
+ROUNDING = 1e-12
+"""Twenty times the error of the quadrature: what is smaller is taken for 0."""
 
 LENGTHS = np.geomspace(1e-12, 1e12, 97)
 """Where fixed points are looked for: four points a decade."""
@@ -88,7 +91,7 @@ def chi(q: float, activation: Activation, weight_std: float) -> float:
         χ [1].
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 11, https://arxiv.org/abs/1611.01232
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation, https://arxiv.org/abs/1611.01232
 
     Example:
         >>> from chainrule.calculus.activations import ACTIVATIONS
@@ -116,7 +119,7 @@ def fixed_point_length(activation: Activation, weight_std: float, bias_std: floa
         ChainruleError: E502 if the length grows without bound, or if every length is a fixed point.
 
     Source:
-        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), section 3.
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016).
 
     Example:
         ReLU: q* = σ_b² / (1 - σ_w²/2).
@@ -130,15 +133,14 @@ def fixed_point_length(activation: Activation, weight_std: float, bias_std: floa
         """V(q)/q - 1, so that one tolerance serves all scales."""
         return variance_map(q, activation, weight_std, bias_std) / q - 1
 
-    still = 1e-12  # twenty times the error of the quadrature
     growths = [growth(q) for q in LENGTHS]
-    if all(abs(g) < still for g in growths):
+    if all(abs(g) < ROUNDING for g in growths):
         raise _no_fixed_point(weight_std, bias_std, "Every length is a fixed point: each layer keeps what it is given.")
-    if growths[0] < still:
+    if growths[0] < ROUNDING:
         return 0.0
     for (low, before), (high, after) in itertools.pairwise(zip(LENGTHS, growths, strict=True)):
-        if before > 0 >= after:
-            return _root(growth, low, high)
+        if after < -ROUNDING:
+            return _root(growth, low, high) if before > 0 else float(low)
     raise _no_fixed_point(weight_std, bias_std, "The length grows at every layer, without bound.")
 
 
@@ -157,7 +159,7 @@ def chi_1(activation: Activation, weight_std: float, bias_std: float = 0.0) -> f
         ChainruleError: E502 if there is no q*.
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 6.
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation.
     """
     return chi(fixed_point_length(activation, weight_std, bias_std), activation, weight_std)
 
@@ -165,8 +167,8 @@ def chi_1(activation: Activation, weight_std: float, bias_std: float = 0.0) -> f
 def length_decay(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
     r"""V'(q*): the factor per layer by which a deviation of the length from q* shrinks.
 
-    .. math::  V'(q) = \sigma_w^2 \, \mathbb{E}[\varphi'^2 + \varphi \varphi''] = \sigma_w^2 \, \mathbb{E}[x\, \varphi(\sqrt q x)\,
-               \varphi'(\sqrt q x)] / \sqrt q
+    .. math::  V'(q) = \sigma_w^2 \, \mathbb{E}[\varphi'^2 + \varphi \varphi'']
+                     = \sigma_w^2 \, \mathbb{E}[z \varphi \varphi'] / q
 
     The second form, by partial integration, needs no curvature: at a kink with φ ≠ 0 that holds a point mass.
 
@@ -182,7 +184,7 @@ def length_decay(activation: Activation, weight_std: float, bias_std: float = 0.
         ChainruleError: E502 if there is no q*.
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 7.
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation.
     """
     q = max(fixed_point_length(activation, weight_std, bias_std), ALMOST_ZERO)
     mean = expectation(lambda z: z * activation.value(z) * activation.slope(z), q, activation.kinks)
@@ -206,7 +208,7 @@ def xi_q(activation: Activation, weight_std: float, bias_std: float = 0.0) -> fl
         ChainruleError: E502 if there is no q*.
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 7, https://arxiv.org/abs/1611.01232
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation, https://arxiv.org/abs/1611.01232
 
     Example:
         ReLU at σ_w² = 1 halves the deviation at every layer:
@@ -241,7 +243,7 @@ def correlation_map(c: float, q: float, activation: Activation, weight_std: floa
         ChainruleError: E501 if q is negative or |c| > 1.
 
     Source:
-        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), eq. 5, https://arxiv.org/abs/1606.05340
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), section 2, https://arxiv.org/abs/1606.05340
 
     Example:
         >>> from chainrule.calculus.activations import ACTIVATIONS
@@ -294,7 +296,7 @@ def correlation_slope(c: float, q: float, activation: Activation, weight_std: fl
         The factor [1].
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 9.
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation.
     """
     return weight_std**2 * expectation_of_product(activation.slope, max(q, ALMOST_ZERO), c, activation.kinks)
 
@@ -317,7 +319,7 @@ def c_star(activation: Activation, weight_std: float, bias_std: float = 0.0) -> 
         ChainruleError: E502 if there is no q*.
 
     Source:
-        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), section 3.
+        Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016).
     """
     q = fixed_point_length(activation, weight_std, bias_std)
     if chi(q, activation, weight_std) <= 1:
@@ -326,7 +328,7 @@ def c_star(activation: Activation, weight_std: float, bias_std: float = 0.0) -> 
     def excess(c: float) -> float:
         return correlation_map(c, q, activation, weight_std, bias_std) - c
 
-    if excess(0.0) <= 0:  # an odd φ without bias: uncorrelated inputs stay so
+    if excess(0.0) < ROUNDING:  # an odd φ without bias: uncorrelated inputs stay so
         return 0.0
     for distance in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
         if excess(1 - distance) < 0:
@@ -351,7 +353,7 @@ def xi_c(activation: Activation, weight_std: float, bias_std: float = 0.0) -> fl
         ChainruleError: E502 if there is no q*.
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), eq. 9, https://arxiv.org/abs/1611.01232
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation, https://arxiv.org/abs/1611.01232
     """
     q, c = fixed_point_length(activation, weight_std, bias_std), c_star(activation, weight_std, bias_std)
     return _depth(correlation_slope(c, q, activation, weight_std))
@@ -377,7 +379,7 @@ def critical_weight_std(activation: Activation, bias_std: float = 0.0) -> float:
         ChainruleError: E502 if there is no critical point at a finite length, as for ReLU with a bias.
 
     Source:
-        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), section 3 and figure 2.
+        Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation, figure 2.
 
     Example:
         >>> from chainrule.calculus.activations import ACTIVATIONS
@@ -455,7 +457,7 @@ def _depth(factor: float) -> float:
     """-1 / ln(factor): layers until a deviation has fallen to 1/e."""
     if factor <= 0:
         return 0.0
-    return math.inf if factor >= 1 else -1 / math.log(factor)
+    return math.inf if factor > 1 - ROUNDING else -1 / math.log(factor)
 
 
 def _no_fixed_point(weight_std: float, bias_std: float, why: str) -> ChainruleError:

@@ -16,11 +16,11 @@ SWEEPS = {
     "quota": 120,
     "eio": 120,
     "readonly": 120,
-    "persistent eio": 120,  # from one operation on, every one fails, cleaning up included
-    "persistent readonly": 120,
+    "persistent eio": 40,  # from every third operation on, all fail, cleaning up included
+    "persistent readonly": 40,
     "recovery": 50,  # a second fault in the rerun after the first
     "unsynced": 10,  # the control: without syncs the power model shows damage, and verify-on-read still saves the run
-    "writers": 60,  # rounds of two to eight processes on one store
+    "writers": 42,  # rounds of two to eight processes on one store
     "full disk": 5,  # a real limit on file sizes
 }
 

@@ -176,4 +176,4 @@ def test_unreadable_objects_are_reported_not_fatal(tmp_path: Path, monkeypatch: 
         store.get(bad)
     assert (caught.value.code, caught.value.exit_status) == ("E203", 74)
     store.set_aside([damage])
-    assert store.obtain(bad, "cell", lambda: OBJECTS[bad]) == OBJECTS[bad] if not store.has(bad) else False
+    assert not store.has(bad)
