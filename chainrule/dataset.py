@@ -456,6 +456,15 @@ def official(name: str) -> Dataset:
     return table[name]
 
 
+def state(name: str) -> str:
+    """``"built in"``, ``"here"`` (files of the right names; their hashes are checked by ``load``) or ``"not here"``."""
+    dataset = official(name)
+    if not dataset.sources:
+        return "built in"
+    folders = sources.within(roots(), (name, *dataset.folders))
+    return "here" if sources.is_seen(dataset.sources, folders) else "not here"
+
+
 def fetch(name: str, progress: Progress) -> list[Path]:
     """Download the official files of a dataset that are not here yet, and verify them.
 

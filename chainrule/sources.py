@@ -212,6 +212,16 @@ def is_complete(source: Source, found: dict[str, bytes]) -> bool:
     return any(one.name in found for one in (source, *source.conversions))
 
 
+def is_seen(sources: tuple[Source, ...], folders: list[Path]) -> bool:
+    """True if a file with the right name is there for every source; nothing is read, so nothing is verified."""
+
+    def names(source: Source) -> list[str]:
+        one = [source.name + packed for packed in ("", ".gz", ".xz")] + list(source.archives)
+        return one + [name for conversion in source.conversions for name in names(conversion)]
+
+    return all(any(disk.is_file(folder / name) for folder in folders for name in names(one)) for one in sources)
+
+
 def search(sources: tuple[Source, ...], folders: list[Path]) -> tuple[dict[str, bytes], list[tuple[Path, str]]]:
     """Everything wanted that lies in the folders, the first match of each, and what was refused and why."""
     found: dict[str, bytes] = {}
@@ -273,7 +283,7 @@ def read_all(
             "E306",
             f"{path} is not the official file of {name}: {reason}.",
             "Another file would give other numbers than those published, so nothing was read from it.",
-            f"remove {path.name}, then  chainrule data fetch {name}  (the hash is checked)",
+            f"chainrule data fetch {name}  gets the official file (the hash is checked)",
         )
     raise ChainruleError(
         "E305",
@@ -385,13 +395,15 @@ def receive(url: str, label: str, limit: int, seconds: float, progress: Progress
         length = answer.headers.get("Content-Length", "")
         announced = int(length) if length.isdigit() else 0
         received = bytearray()
-        while block := answer.read(2**16):
+        while announced <= limit and (block := answer.read1(2**16)):  # read() would wait for the last byte of a trickle
             received += block
-            if max(announced, len(received)) > limit:
-                raise Refusal(f"it sends more than {limit} bytes")
+            if len(received) > limit:
+                break
             if time.monotonic() > end:
                 raise Refusal(f"slower than {SLOWEST // 1000} kB/s")
             progress(label, len(received), announced)
+    if max(announced, len(received)) > limit:
+        raise Refusal(f"it sends more than {limit} bytes")
     if len(received) < announced:
         raise http.client.IncompleteRead(b"")
     return bytes(received)

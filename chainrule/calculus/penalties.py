@@ -59,7 +59,7 @@ def soft_threshold(w: Float[Tensor, "*m n_in n_out"], threshold: Tensor | float)
         tensor([[ 2.,  0., -1.]])
     """
     bound = torch.as_tensor(threshold, dtype=w.dtype, device=w.device)
-    # w - clip(w): w - w is exactly 0 inside, and unlike sign and max the clip does not forget a NaN.
+    # Inside the bounds the clip is w itself, so the difference is exactly 0; a NaN passes through the clip.
     return w - torch.clamp(w, -bound, bound)
 
 

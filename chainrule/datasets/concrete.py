@@ -1,4 +1,4 @@
-"""Concrete: compressive strength of 1,030 mixtures, from the official workbook of 1998's format."""
+"""Concrete: compressive strength of 1,030 mixtures, from the official workbook (.xls)."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def workbook(file: bytes) -> bytes:
     """The stream ``Workbook`` of a compound file, its sectors joined in the order of the allocation table.
 
     Source:
-        Microsoft, [MS-CFB] Compound File Binary File Format, sections 2.2 (header), 2.3 (FAT), 2.6 (directory).
+        Microsoft, [MS-CFB] Compound File Binary File Format: header, FAT, directory entry.
     """
 
     def chain(sector: int) -> bytes:
@@ -65,7 +65,7 @@ def numbers(stream: bytes) -> Iterator[tuple[int, int, float]]:
     """Row, column and value of every numeric cell.
 
     Source:
-        Microsoft, [MS-XLS] Excel Binary File Format, sections 2.4.180 (Number), 2.4.220 (RK), 2.4.175 (MulRk).
+        Microsoft, [MS-XLS] Excel Binary File Format: records Number, RK, MulRk.
     """
     at = 0
     while at + 4 <= len(stream):

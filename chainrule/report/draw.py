@@ -231,7 +231,7 @@ def _legend(place: Axes | Sheet, key: Sequence[Entry], width: float, renderer: R
 def _entries(panel: Panel) -> list[Entry]:
     """The legend's entries; a band that carries the name of its line is not named twice.
 
-    Where several conditions each have a predicted line and measured points, every condition and both kinds are named once.
+    Where several conditions each have a predicted line and measured points, conditions and kinds are named once each.
     """
     found: dict[tuple[str, int], Artist] = {}
     marked = {mark.colour for mark in panel.marks if isinstance(mark, Points)}
@@ -398,7 +398,8 @@ def _images(axes: Axes, mark: Images, width: float) -> None:
 
 def _shelf(mark: Images, width: float) -> tuple[int, int]:
     """Pictures to a row, and the lines of their longest caption."""
-    across = max(1, min(int(width / PICTURE), max(len(mark.pixels), int(width / LARGEST_PICTURE))))
+    rows = math.ceil(len(mark.pixels) / int(width / PICTURE))
+    across = max(math.ceil(len(mark.pixels) / max(rows, 1)), int(width / LARGEST_PICTURE))  # rows of equal length
     cell = width / across
     return across, max((wrapped(caption, cell - 0.1).count("\n") + 1 for caption in mark.captions), default=1)
 

@@ -353,7 +353,8 @@ class Store:
     def _set_aside_damaged(self, key: str) -> str:
         """Set an object aside that was read as damaged; as ``_set_aside``, empty if it was not, after all."""
         kept = self._set_aside(self.place(key))
-        # Between that reading and the renaming another process may have put an intact object in its place.
+        # Between that reading and the renaming another process may have put an intact object in its place. It goes
+        # back, unless a third process has written the object once more; then this copy of it stays in quarantine.
         if kept and not difference(key, disk.read_folder(self.folder / kept)):
             disk.rename(self.folder / kept, self.place(key))
             return ""

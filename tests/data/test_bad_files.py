@@ -507,7 +507,7 @@ def test_what_is_not_the_official_file_is_not_parsed(store: Path, tmp_path: Path
         "E306",
         f"{folder / name} is not the official file of california: {reason}.",
         "Another file would give other numbers than those published, so nothing was read from it.",
-        f"remove {name}, then  chainrule data fetch california  (the hash is checked)",
+        "chainrule data fetch california  gets the official file (the hash is checked)",
     )
     given = tmp_path / "given"
     given.write_bytes(content)

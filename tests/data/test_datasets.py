@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ HASHES = {
     "diabetes": "6fc3407e4a3178cb3ee0331f495d6a2241ebe4531ca358eb365d15db51c461bc",
     "digits": "f38847c6aba029dc9090407fce6a77fc8ed26fa4d379645c122bb560c49d7f83",
     "energy": "1b208f0c7549941c9d7cc3b46f655b6eb898f63c026645ff737f620965a7e368",
+    "fashion_mnist": "88e86fff90684d823e310d3b9c6ff1980662da6855193bd92008a4a05096a0b7",
     "iris": "1bb0991ef4ec248ac2a27b5330b88836dfa7fe666950dfc728b7823c4aa92a53",
     "mnist": "aab2d3960bf1c60aa37e95536dc194732c103bb56ee19bda838082b237d282f2",
     "mnist1d": "121a6987cfd16d5aea9135ceb144744fe2dccd9c86b96ad8d2af5f96ab9bee25",
@@ -50,10 +52,12 @@ needs_data = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty store."""
-    monkeypatch.setenv("CHAINRULE_STORE", str(tmp_path))
+@pytest.fixture(autouse=True, scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty store, the same for all tests of this file, so that each dataset is read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHAINRULE_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
 
 
 def official(name: str) -> Data:
@@ -84,6 +88,20 @@ def test_a_dataset_describes_itself(name: str) -> None:
     if one.sources:
         assert one.stand_in in EMBEDDED
         assert dataset.catalogue()[one.stand_in].task == one.task
+
+
+def test_a_dataset_is_built_in_or_here_or_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state needs no reading: embedded sets are built in, a fetched one is here when all its files are."""
+    assert dataset.state("digits") == "built in"
+    monkeypatch.setenv("CHAINRULE_DATA", str(tmp_path))
+    assert dataset.state("wine") == "not here"
+    (tmp_path / "uci").mkdir()
+    (tmp_path / "uci" / "winequality-red.csv").touch()
+    assert dataset.state("wine") == "not here"
+    (tmp_path / "winequality-white.csv.gz").touch()
+    assert dataset.state("wine") == "here"
+    (tmp_path / "uci" / "concrete.csv").touch()
+    assert dataset.state("concrete") == "here"
 
 
 def check_rows(data: Data) -> None:
@@ -247,8 +265,18 @@ def test_mnist_is_mnist() -> None:
 
 
 @needs_data
+def test_fashion_mnist_is_fashion_mnist() -> None:
+    """First labels, 7,000 articles of each kind, and the published mean 0.2860 and std 0.3530 of train."""
+    data = official("fashion_mnist")
+    assert data.y[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert np.bincount(data.y).tolist() == [7000] * 10
+    mean, std = dataset.scaling(data, np.arange(60_000))
+    assert (mean[0] / 255, std[0] / 255) == pytest.approx((0.2860, 0.3530), abs=5e-5)
+
+
+@needs_data
 def test_cifar10_is_cifar10() -> None:
-    """First labels, 6,000 images of each class, and the published mean 0.4914 and std 0.2470 of train's red plane."""
+    """First labels, 1,000 test images of each class, and the published mean 0.4914 of train's red plane."""
     data = official("cifar10")
     assert data.y[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert np.bincount(data.y[50_000:]).tolist() == [1000] * 10

@@ -88,7 +88,8 @@ def test_central_differences_converge_at_order_two(name, function, derivative):
 def test_rows_equal_the_symbolic_formulas_to_relative_rounding(name):
     """Value, slope and curvature keep their relative accuracy into both tails, where they may be 1e-190."""
     row = ACTIVATIONS[name]
-    points = [-30.0, -10.0, -3.0, -0.5, 0.25, 2.0, 12.0, 30.0]
+    # 21 lies where torch's own softplus has already given up the exact formula.
+    points = [-30.0, -10.0, -3.0, -0.5, 0.25, 2.0, 12.0, 21.0, 30.0]
     z = torch.tensor(points, dtype=torch.float64)
     for order, function in enumerate([row.value, row.slope, row.curvature]):
         formula = sympy.diff(FORMULAS[name], x, order)

@@ -65,7 +65,6 @@ def test_a_diverged_member_leaves_its_neighbours_alone() -> None:
     assert torch.equal(flatten(a.params)[others], flatten(b.params)[others])
     assert a.diverged[2].all()
     assert (a.diverged_at[others] == NEVER).all()
-    assert not flatten(a.params)[2].isfinite().all()
 
 
 def test_divergence_is_marked_at_its_first_step() -> None:

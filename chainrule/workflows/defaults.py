@@ -1,0 +1,99 @@
+"""Settings with which a workflow starts: one row per dataset, one per task for all others.
+
+Every row was chosen on validation rows of the pilot replicas 0 and 1; no test row was looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chainrule import dataset
+from chainrule.calculus.optimisers import OPTIMISERS
+from chainrule.calculus.schedules import SCHEDULES
+from chainrule.experiment.condition import DEFAULTS, OWNERS, Condition, settings
+from chainrule.table import Table
+from chainrule.workflows.members import epoch_steps
+
+
+@dataclass(frozen=True)
+class Start:
+    """Settings to start from.
+
+    Args:
+        epochs: Passes over the training rows.
+        settings: Fields of ``Condition``.
+        hidden: Hidden widths; those of the dataset if empty.
+    """
+
+    epochs: int
+    settings: Mapping[str, object] = field(default_factory=dict)
+    hidden: tuple[int, ...] = ()
+
+
+STARTS: Table[Start] = Table(
+    "workflow",
+    __file__,
+    {
+        # the two of the tasks: middle values, for data nobody has tuned
+        "classification": Start(60, {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine", "batch": 32, "dropout": 0.1}),
+        "regression": Start(
+            100, {"optimiser": "adamw", "lr": 2e-3, "schedule": "cosine", "batch": 32, "weight_decay": 0.1}
+        ),
+    },
+)
+"""By name of the dataset, else by task."""
+
+RATES = {"sgd": 0.1, "heavy_ball": 0.02, "nesterov": 0.02, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
+"""First guesses of the learning rate for an optimiser that the row was not chosen with."""
+
+SMALL = 5_000  # rows up to which cross-validation, five more trainings, is done without being asked for
+FOLDS = 5
+
+
+def condition_for(data_name: str, changes: Mapping[str, str], epochs: int) -> Condition:
+    """The condition of a workflow: the row of the dataset, then what the user changes.
+
+    Args:
+        data_name: Name of a dataset.
+        changes: Field of ``Condition`` → text. ``widths`` are the hidden layers; the data give the first and the last.
+        epochs: Passes over the training rows; 0 for those of the row. Ignored where ``changes`` has ``steps``.
+
+    Returns:
+        The condition.
+
+    Raises:
+        ChainruleError: E305, E402 for data; E401, E402, E404, E406, E407 for settings.
+    """
+    data = dataset.load(data_name)
+    start = STARTS[data.name if data.name in STARTS else data.task]
+    begun = {name: value for name, value in start.settings.items() if _is_read(name, changes, start)}
+    optimiser = changes.get("optimiser", begun.get("optimiser", "sgd"))
+    if optimiser != begun.get("optimiser", "sgd") and optimiser in RATES:
+        begun["lr"] = RATES[optimiser]
+    own = {name: text for name, text in changes.items() if name != "widths"}
+    loss = changes.get("loss", "squared_error" if data.task == "regression" else "cross_entropy")
+    outputs = data.y.shape[1] if data.task == "regression" else len(data.classes)
+    if loss == "binary_cross_entropy" and outputs == 2:
+        outputs = 1
+    inner = tuple(str(n) for n in start.hidden or data.hidden)
+    widths = ",".join((str(data.x.shape[1]), *filter(None, changes.get("widths", ",".join(inner)).split(",")), str(outputs)))
+    plain = Condition(widths=(data.x.shape[1], outputs), loss=str(loss), data=data_name)
+    condition = settings(plain, {"loss": loss, "widths": widths} | begun | own)
+    if "steps" in changes:
+        return condition
+    return settings(condition, {"steps": epoch_steps(condition) * (epochs or start.epochs)})
+
+
+def _is_read(name: str, changes: Mapping[str, str], start: Start) -> bool:
+    """Whether a setting of a row has an effect still, after the user has chosen another optimiser or schedule."""
+    if name not in OWNERS:
+        return True
+    tables = {"optimiser": OPTIMISERS, "schedule": SCHEDULES}
+    owner = OWNERS[name]
+    chosen = str(changes.get(owner, start.settings.get(owner, DEFAULTS[owner])))
+    return name in tables[owner][chosen].reads
+
+
+def folds_for(data_name: str) -> int:
+    """Folds of the cross-validation that a workflow does without being asked: 5 for few rows of numbers, else none."""
+    data = dataset.load(data_name)
+    return FOLDS if data.task == "regression" and len(data.x) <= SMALL else 0
