@@ -52,7 +52,9 @@ def catalogue() -> dict[str, Formula]:
                 continue
             parameters = inspect.signature(function, eval_str=True).parameters.values()
             if all(_reader(p) is not None for p in parameters):
-                arguments = tuple(p.name if p.default is p.empty else f"{p.name}={_spelt(p.default)}" for p in parameters)
+                arguments = tuple(
+                    p.name if p.default is p.empty else f"{p.name}={_spelt(p.default)}" for p in parameters
+                )
                 summary = (inspect.getdoc(function) or "").split("\n")[0]
                 found[f"{info.name}.{name}"] = Formula(f"{info.name}.{name}", arguments, summary, function)
     return found

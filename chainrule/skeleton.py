@@ -122,9 +122,15 @@ def skeleton(kind: str, name: str) -> tuple[Path, str]:
     """
     chapters = sorted(p.name for p in (ROOM / "claims").iterdir() if p.is_dir() and not p.name.startswith("_"))
     if kind not in ("claim", "dataset"):
-        raise ChainruleError("E402", f"kind={kind!r} is not known.", "Known: claim, dataset.", "chainrule new claim CHAPTER/NAME")
+        raise ChainruleError(
+            "E402", f"kind={kind!r} is not known.", "Known: claim, dataset.", "chainrule new claim CHAPTER/NAME"
+        )
     *chapter, last = name.split("/")
-    if not NAME.fullmatch(last) or len(chapter) != (kind == "claim") or (kind == "claim" and chapter[0] not in chapters):
+    if (
+        not NAME.fullmatch(last)
+        or len(chapter) != (kind == "claim")
+        or (kind == "claim" and chapter[0] not in chapters)
+    ):
         raise ChainruleError(
             "E408", f"{name!r} is no name for a {kind}.",
             f"A claim is chapter/name with a chapter of {', '.join(chapters)}; names have 3 to 64 lower-case letters, digits "

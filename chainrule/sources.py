@@ -338,7 +338,7 @@ class OnlyThese(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
+        fp: IO[bytes] | http.client.HTTPResponse,
         code: int,
         msg: str,
         headers: http.client.HTTPMessage,

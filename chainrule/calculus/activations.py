@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from chainrule.table import Table
 
-LEAK = 0.01  # slope of the leaky ReLU on the left: Maas, Hannun & Ng (2013), section 3
+LEAK = 0.01  # slope of the leaky ReLU on the left: Maas, Hannun & Ng (2013)
 
 # Where the exact softplus log(1 + eᶻ) = z + log(1 + e⁻ᶻ) equals z to the last bit of float64: e⁻³⁷ < 2⁻⁵³. torch's
 # default of 20 leaves an error of 2e-9, visible in float64.

@@ -64,7 +64,7 @@ def heavy_ball(
     converges at the rate √μ per step.
 
     Source:
-        Polyak (1964), Some methods of speeding up the convergence of iteration methods, eq. 9.
+        Polyak (1964), Some methods of speeding up the convergence of iteration methods.
     """
     velocity = memory["velocity"].mul_(_like(hyper["momentum"], w)).add_(g)
     return _like(hyper["lr"], w) * velocity

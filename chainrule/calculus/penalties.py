@@ -52,7 +52,7 @@ def soft_threshold(w: Float[Tensor, "*m n_in n_out"], threshold: Tensor | float)
         w moved towards 0 by the threshold; exactly 0 where |w| ≤ threshold; NaN where w is NaN.
 
     Source:
-        Donoho (1995), De-noising by soft-thresholding, eq. 1.4.
+        Donoho (1995), De-noising by soft-thresholding.
 
     Example:
         >>> soft_threshold(torch.tensor([[3.0, -0.5, -2.0]]), 1.0)

@@ -1,6 +1,6 @@
 """A picture as data: marks with labelled axes, drawn for the report in one place and for the screen in another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -107,7 +107,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: int = 2
 
 
-def numbers(values: Sequence[float]) -> tuple[Number, ...]:
+def numbers(values: Iterable[float]) -> tuple[Number, ...]:
     """Floats as JSON can carry them: what is not finite becomes ``None``."""
     return tuple(float(v) if abs(float(v)) < float("inf") else None for v in values)
 

@@ -19,7 +19,8 @@ from chainrule.errors import ChainruleError
 from chainrule.experiment.condition import Condition
 from chainrule.randomness import stream
 
-HYPER = ("lr", "momentum", "beta2", "weight_decay", "l2", "l1", "dropout", "input_noise", "gradient_noise")
+OPTIMISER_HYPER = ("lr", "momentum", "beta2", "weight_decay", "l1")  # in float64: 1 - β₂ is formed before it is rounded
+NOISE_HYPER = ("dropout", "input_noise", "gradient_noise")
 EPSILON = 1e-8  # of Adam and RMSprop: the value of Kingma & Ba (2015) and of torch
 MASK_BLOCK = 32  # steps of dropout masks drawn from one stream: opening a stream costs as much as 4,000 numbers
 
@@ -196,7 +197,9 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
         spread=stacked([std for _, std in scales]),
         target_centre=stacked([m for m, _ in goals]) if goals else torch.zeros(len(replicas), 1, k, dtype=dtype),
         target_spread=stacked([s for _, s in goals]) if goals else torch.ones(len(replicas), 1, k, dtype=dtype),
-        hyper={name: per_condition(conditions, name, dtype) for name in HYPER} | {"epsilon": torch.tensor(EPSILON, dtype=dtype)},
+        hyper={name: per_condition(conditions, name, torch.float64) for name in OPTIMISER_HYPER}
+        | {name: per_condition(conditions, name, dtype) for name in NOISE_HYPER}
+        | {"epsilon": torch.tensor(EPSILON, dtype=torch.float64)},
         objective=_objective(conditions, dtype),
     )  # fmt: skip
 

@@ -99,7 +99,7 @@ def advance(state: State, steps: int, gradient: Gradient) -> State:
             w.sub_(rule.step(w, noisy, slots, t + 1, hyper))
         if proximal:
             for w in params.weights:
-                w.copy_(PENALTIES["l1"].prox(w, hyper["lr"] * hyper["l1"]))
+                w.copy_(PENALTIES["l1"].prox(w, (hyper["lr"] * hyper["l1"]).to(w.dtype)))
         moments = running_moments(moments, run, x.shape[-2])
     return replace(
         state, step=state.step + steps, moments=moments, losses=losses, diverged_at=first_failure(state, losses)
@@ -124,7 +124,7 @@ def learning_rate_factors(cohort: Cohort, start: int, steps: int) -> Float[Tenso
         [SCHEDULES[c.schedule].factor(t, c.steps, c.decay, c.period) for c in cohort.conditions]
         for t in range(start, start + steps)
     ]
-    return torch.tensor(rows, dtype=cohort.dtype).reshape(steps, -1, 1, 1, 1)
+    return torch.tensor(rows, dtype=torch.float64).reshape(steps, -1, 1, 1, 1)
 
 
 def gradient_noise(cohort: Cohort, gradient: Tensor, index: int, step: int) -> Tensor:

@@ -174,7 +174,7 @@ def carry_out(
             computed = yield from _compute(protocol, shard, engine, number, len(plan))
             for place, name in names.items():
                 found[place] = store.obtain(name, "network", partial(dict, computed[place]))
-            store.note({"shard": sorted(names.values())[0], "seconds": round(time.perf_counter() - began, 3)})
+            store.note(json.dumps({"shard": min(names.values()), "seconds": round(time.perf_counter() - began, 3)}))
         cells |= found
         yield Progress(number + 1, len(plan), 0, 1)
     return _gather(protocol, cells)

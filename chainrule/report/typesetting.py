@@ -10,6 +10,9 @@ SIGNIFICANT = 2  # digits of the half-width that decide how far a number is prin
 LONGEST = 8  # digits of a number whose interval is narrower than any reader's use for it
 FEWEST = 4  # digits of a number that has no interval
 
+_ADDRESS = r"https://[A-Za-z0-9./_%?=&~+-]*[A-Za-z0-9/]"
+_LINK = re.compile(f"({_ADDRESS})")
+
 UP = str.maketrans("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
 
 # ------------------------------------------------------------------------------------------------------------ text
@@ -46,6 +49,17 @@ def escape(text: str) -> str:
         \<b\> \| \$x\$
     """
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(text))
+
+
+def linked(text: str) -> str:
+    r"""Any string as Markdown, escaped, but with its https addresses as links to what they say.
+
+    Example:
+        >>> print(linked("LeCun (1998), https://yann.lecun.com/exdb/mnist"))
+        LeCun \(1998\)\, <https://yann.lecun.com/exdb/mnist>
+    """
+    parts = _LINK.split(visible(text))
+    return "".join(f"<{part}>" if i % 2 else _words(part, False) for i, part in enumerate(parts))
 
 
 def code(text: str) -> str:
@@ -152,7 +166,9 @@ def _fixed(value: float, places: int, trim: bool) -> str:
 _TOKEN = re.compile(
     r"""``(?P<code>[^`]+)``|`(?P<name>[^`\n]+)`
     |\$(?P<maths>(?=[^\s$])(?:[^$\\]|\\.)*?(?<=\S))\$(?!\d)
-    |(?P<link>https://[A-Za-z0-9./_%?=&~+-]*[A-Za-z0-9/])
+    |(?P<link>"""
+    + _ADDRESS
+    + r""")
     |(?:(?<![A-Za-z0-9_\\])(?P<base>[A-Za-zΑ-Ωα-ωϕℓ∂∇])|(?<=[)\]}²³ᵀ'′*]))
      _(?P<sub>\{[^{}\n]{1,24}\}|[A-Za-z0-9]{1,4}(?![A-Za-z0-9_]))
     |\^(?P<sup>\{[^{}\n]{1,24}\}|[-−]?[A-Za-z0-9]{1,3}(?![A-Za-z0-9]))""",

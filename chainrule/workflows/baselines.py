@@ -25,7 +25,9 @@ SEEDS_WHEN_LARGE = 3
 STRENGTHS = tuple(10.0**e for e in range(-2, 6))  # λ of ridge on standardised columns [rows]
 
 
-def fitted(members: Members, store: Store, done: int, total: int) -> Generator[Progress, None, dict[str, list[np.ndarray]]]:
+def fitted(
+    members: Members, store: Store, done: int, total: int
+) -> Generator[Progress, None, dict[str, list[np.ndarray]]]:
     """Outputs of every baseline on the test rows of each seed, in the form of ``Members.outputs``.
 
     Args:
@@ -62,7 +64,7 @@ def seeds_used(members: Members) -> int:
 
 def large(members: Members) -> bool:
     """True if an iteration over the training rows is dear."""
-    return len(members.splits[0].train) * members.data.x.shape[1] > LARGE
+    return bool(len(members.splits[0].train) * members.data.x.shape[1] > LARGE)
 
 
 def notes(members: Members) -> dict[str, str]:
@@ -83,7 +85,9 @@ def inputs(data: dataset.Data, split: dataset.Split) -> tuple[Float[np.ndarray, 
     """Training, validation and test inputs, standardised by the training rows; float32, as the networks see them."""
     mean, std = dataset.scaling(data, split.train)
     centre, spread = mean.astype(np.float32), std.astype(np.float32)
-    return tuple((data.x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test))
+    return tuple(
+        (data.x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test)
+    )
 
 
 def most_frequent(data: dataset.Data, split: dataset.Split) -> Float[np.ndarray, "T K"]:

@@ -42,15 +42,17 @@ def caption(members: Members) -> str:
     last = over_seeds("", at_end(members, "validation", 0), members.groups)
     failed = sum(members.diverged)
     words = [
-        f"{members.data.title}: loss and {'accuracy' if members.data.task == 'classification' else 'R²'} after each epoch "
-        f"on {shown} {len(rows.train):,} training rows and on the {len(rows.validation):,} validation rows; "
+        f"{members.data.title}: loss and {'accuracy' if members.data.task == 'classification' else 'R²'} after each "
+        f"epoch on {shown} {len(rows.train):,} training rows and on the {len(rows.validation):,} validation rows; "
         f"{interval_words(members.groups)}.",
         f"Points: the epoch with the lowest validation loss, whose parameters are kept, {epochs_in_words(members)}.",
     ]
     if losses.mean is not None and last.mean is not None:
         words.append(f"Validation loss {losses.mean:.4g} there and {last.mean:.4g} at the end.")
     if failed:
-        words.append(f"{failed} of {len(members.replicas)} networks diverged; from there on the curves show the others.")
+        words.append(
+            f"{failed} of {len(members.replicas)} networks diverged; from there on the curves show the others."
+        )
     return " ".join(words)
 
 

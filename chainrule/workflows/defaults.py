@@ -34,7 +34,9 @@ STARTS: Table[Start] = Table(
     __file__,
     {
         # the two of the tasks: middle values, for data nobody has tuned
-        "classification": Start(60, {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine", "batch": 32, "dropout": 0.1}),
+        "classification": Start(
+            60, {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine", "batch": 32, "dropout": 0.1}
+        ),
         "regression": Start(
             100, {"optimiser": "adamw", "lr": 2e-3, "schedule": "cosine", "batch": 32, "weight_decay": 0.1}
         ),
@@ -75,9 +77,11 @@ def condition_for(data_name: str, changes: Mapping[str, str], epochs: int) -> Co
     if loss == "binary_cross_entropy" and outputs == 2:
         outputs = 1
     inner = tuple(str(n) for n in start.hidden or data.hidden)
-    widths = ",".join((str(data.x.shape[1]), *filter(None, changes.get("widths", ",".join(inner)).split(",")), str(outputs)))
+    widths = ",".join(
+        (str(data.x.shape[1]), *filter(None, changes.get("widths", ",".join(inner)).split(",")), str(outputs))
+    )
     plain = Condition(widths=(data.x.shape[1], outputs), loss=str(loss), data=data_name)
-    condition = settings(plain, {"loss": loss, "widths": widths} | begun | own)
+    condition = settings(plain, {"loss": loss, "widths": widths, **begun, **own})
     if "steps" in changes:
         return condition
     return settings(condition, {"steps": epoch_steps(condition) * (epochs or start.epochs)})
@@ -87,10 +91,9 @@ def _is_read(name: str, changes: Mapping[str, str], start: Start) -> bool:
     """Whether a setting of a row has an effect still, after the user has chosen another optimiser or schedule."""
     if name not in OWNERS:
         return True
-    tables = {"optimiser": OPTIMISERS, "schedule": SCHEDULES}
     owner = OWNERS[name]
     chosen = str(changes.get(owner, start.settings.get(owner, DEFAULTS[owner])))
-    return name in tables[owner][chosen].reads
+    return name in (OPTIMISERS[chosen] if owner == "optimiser" else SCHEDULES[chosen]).reads
 
 
 def folds_for(data_name: str) -> int:

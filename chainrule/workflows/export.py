@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -42,9 +43,9 @@ USE = (
     "import json, torch; from safetensors.torch import load_file; "
     "about = json.load(open('network.json')); "
     "net = torch.nn.Sequential(*(getattr(torch.nn, name)(**args) for name, args in about['layers'])); "
-    "net.load_state_dict(load_file('seed-1000.safetensors')); net.eval(); "
-    "seed = about['seeds']['1000']; x = (features - torch.tensor(seed['input_mean'])) / torch.tensor(seed['input_std']); "
-    "z = net(x.float())"
+    "net.load_state_dict(load_file('seed-{replica}.safetensors')); net.eval(); "
+    "seed = about['seeds']['{replica}']; "
+    "x = (features - torch.tensor(seed['input_mean'])) / torch.tensor(seed['input_std']); z = net(x.float())"
 )
 
 
@@ -56,6 +57,8 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         activation: φ of the hidden layers.
         batch_norm: Whether hidden layers are batch-normalised.
         head: Map from the last pre-activations to predictions.
+        inputs: Names of the features.
+        outputs: Names of the classes, or of the targets with their unit.
         cells: Replica → key of the object that holds its parameters.
         scales: Replica → mean and standard deviation of inputs and targets; a single number stands for all columns.
     """
@@ -64,6 +67,8 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activation: str
     batch_norm: bool
     head: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     cells: dict[str, str]
     scales: dict[str, dict[str, tuple[float, ...]]]
 
@@ -76,8 +81,8 @@ def to_torch(store: Store, run: str) -> dict[str, bytes]:
         run: ``Evaluation.run``.
 
     Returns:
-        File name → content: ``network.json`` (layers, standardisation of each seed, names of classes and targets, how to
-        load it) and one ``seed-N.safetensors`` per seed, with the names of ``torch.nn.Sequential.state_dict()``.
+        File name → content: ``network.json`` (layers, standardisation of each seed, names of classes and targets, how
+        to load it) and one ``seed-N.safetensors`` per seed, with the names of ``torch.nn.Sequential.state_dict()``.
 
     Raises:
         ChainruleError: E205 if the store has no such run, or not its networks.
@@ -92,7 +97,6 @@ def to_torch(store: Store, run: str) -> dict[str, bytes]:
         )
     network = msgspec.json.decode(stored["network.json"], type=Network)
     evaluation = msgspec.json.decode(stored["evaluation.json"], type=Evaluation)
-    layers = modules(network)
     files = {}
     for replica, cell in network.cells.items():
         own = tensors_from_bytes(store.get(cell)["params.safetensors"])
@@ -101,11 +105,47 @@ def to_torch(store: Store, run: str) -> dict[str, bytes]:
         "data": evaluation.data,
         "data_hash": evaluation.data_hash,
         "task": evaluation.task,
-        "layers": layers,
+        "layers": modules(network),
         "head": HEAD_MODULES[network.head],
-        "outputs": evaluation.outputs if hasattr(evaluation, "outputs") else [],
+        "inputs": network.inputs,
+        "outputs": network.outputs,
         "seeds": network.scales,
         "run": run,
-        "use": USE,
+        "use": USE.format(replica=next(iter(network.cells))),
     }
     return files | {"network.json": json.dumps(about, indent=1, sort_keys=True).encode() + b"\n"}
+
+
+def modules(network: Network) -> list[tuple[str, dict[str, object]]]:
+    """The layers of the Sequential in order: name in ``torch.nn``, arguments. Dropout is none in use.
+
+    Example:
+        >>> small = Network((4, 3, 2), "relu", False, "softmax", (), (), {}, {})
+        >>> [name for name, _ in modules(small)]
+        ['Linear', 'ReLU', 'Linear']
+    """
+    layers: list[tuple[str, dict[str, object]]] = []
+    for l, (n_in, n_out) in enumerate(pairwise(network.widths)):
+        layers.append(("Linear", {"in_features": n_in, "out_features": n_out}))
+        if l == len(network.widths) - 2:
+            break
+        if network.batch_norm:
+            layers.append(("BatchNorm1d", {"num_features": n_out}))
+        name, arguments = MODULES[network.activation]
+        layers.append((name, dict(arguments)))
+    return layers
+
+
+def state_dict(own: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+    """Parameters of one network under the names of a Sequential; torch's Linear stores W transposed, [n_out, n_in]."""
+    named = {}
+    stride = 3 if network.batch_norm else 2  # modules per hidden layer
+    for l in range(len(network.widths) - 1):
+        named[f"{stride * l}.weight"] = np.ascontiguousarray(own[f"weights.{l}"].T)
+        named[f"{stride * l}.bias"] = own[f"biases.{l}"]
+        if network.batch_norm and l < len(network.widths) - 2:
+            place = stride * l + 1
+            named[f"{place}.weight"], named[f"{place}.bias"] = own[f"gains.{l}"], own[f"shifts.{l}"]
+            named[f"{place}.running_mean"], named[f"{place}.running_var"] = own[f"means.{l}"], own[f"variances.{l}"]
+            named[f"{place}.num_batches_tracked"] = np.array(0, dtype=np.int64)
+    return named

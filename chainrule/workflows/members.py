@@ -90,7 +90,7 @@ def scored(state: State, rows: Int[Tensor, "S N"]) -> Float[Tensor, "C S 2"]:
     losses = torch.zeros(state.diverged_at.shape, dtype=torch.float64)
     right = torch.zeros_like(losses)
     error = torch.zeros(*losses.shape, cohort.y.shape[-1], dtype=torch.float64)
-    for part in rows.split(CHUNK, dim=-1):
+    for part in torch.split(rows, CHUNK, dim=-1):
         z, y = outputs(state, cohort.inputs(part)), cohort.targets(part)
         losses += cohort.objective.loss.value(z, y).double().sum(-1)
         if cohort.data.task == "classification":
@@ -191,7 +191,7 @@ def predictions(cohort: Cohort, member: bytes, seed: int, rows: Int[np.ndarray, 
     params, moments = unpack([member])
     head = HEADS[cohort.objective.loss.head]
     parts = []
-    for part in torch.from_numpy(rows).split(CHUNK):
+    for part in torch.split(torch.from_numpy(rows), CHUNK):
         x = (cohort.x[part].to(cohort.dtype) - cohort.centre[seed]) / cohort.spread[seed]
         z = forward(params, x[None, None], ACTIVATIONS[cohort.condition.activation], moments=moments).output
         parts.append(head.value(z)[0, 0])

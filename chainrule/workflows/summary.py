@@ -65,7 +65,7 @@ def by_group(values: Float[np.ndarray, "S T"], groups: Sequence[int]) -> Float[n
 def band(
     values: Float[np.ndarray, "S T"], groups: Sequence[int]
 ) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
-    """Mean over seeds and the ends of its 95 % t-interval at every step; seeds that ended earlier are left out there."""
+    """Mean over seeds and its 95 % t-interval at every step; seeds that ended earlier are left out there."""
     centre = np.full((3, values.shape[1]), np.nan)
     for t, column in enumerate(values.T):
         alive = np.isfinite(column)

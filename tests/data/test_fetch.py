@@ -90,7 +90,9 @@ def source(*urls: str, name: str = "rows.bin", content: bytes = CONTENT, **more:
 
 def fetch(folder: Path, *wanted: Source, progress: sources.Progress = lambda *_: None) -> list[Path]:
     """Fetch into a folder, http allowed, no waiting between attempts."""
-    return sources.fetch_all("made_up", wanted, [folder], ("made_up",), folder / "made_up", "digits", progress, HTTP, 0)
+    return sources.fetch_all(
+        "made_up", wanted, [folder], ("made_up",), folder / "made_up", "digits", progress, HTTP, 0.0
+    )
 
 
 def refused(folder: Path, *wanted: Source) -> ChainruleError:

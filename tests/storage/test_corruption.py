@@ -10,7 +10,7 @@ import pytest
 from chainrule.store.keys import FORMAT, canonical, key
 from chainrule.store.objects import MANIFEST, FileRecord, Manifest, Store, difference, format_text, open_store, sealed
 
-MUTATIONS = 1200
+MUTATIONS = 1024
 CELLS = {
     key({"replica": replica}): {
         "cell.safetensors": random.Random(replica).randbytes(700 + replica),
@@ -105,7 +105,7 @@ WAYS: list[Callable[[Path, random.Random], None]] = [
 
 
 def test_every_mutation_is_found_and_none_is_served(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 1200 changes to stored bytes ``verify`` finds all, and ``obtain`` returns what was written, all the same."""
+    """Of 1024 changes to stored bytes ``verify`` finds all, and ``obtain`` returns what was written, all the same."""
     dice = random.Random("corruption")
     found = served = 0
     for i in range(MUTATIONS):

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from chainrule.store import disk
 
 
 @pytest.fixture
-def refuse(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Make every change fail with an error number: ``refuse(errno.EIO)``."""
 
     def make(number: int) -> None:
@@ -25,7 +27,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "no space"), (errno.EDQUOT, "no space")])
-def test_a_full_disk_is_told(number: int, words: str, refuse, tmp_path: Path) -> None:
+def test_a_full_disk_is_told(number: int, words: str, refuse: Callable[[int], None], tmp_path: Path) -> None:
     """E201 names the file, the bytes needed and the bytes free, and promises that the rerun continues."""
     refuse(number)
     path = tmp_path / "x"
@@ -43,7 +45,9 @@ def test_a_full_disk_is_told(number: int, words: str, refuse, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
-def test_a_place_where_nothing_may_be_written_is_told(number: int, refuse, tmp_path: Path) -> None:
+def test_a_place_where_nothing_may_be_written_is_told(
+    number: int, refuse: Callable[[int], None], tmp_path: Path
+) -> None:
     """E204 names the path and the reason; the exit status says that a store cannot be created."""
     refuse(number)
     with pytest.raises(ChainruleError) as caught:
@@ -57,7 +61,7 @@ def test_a_place_where_nothing_may_be_written_is_told(number: int, refuse, tmp_p
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENODEV])
-def test_a_failing_disk_is_told(number: int, refuse, tmp_path: Path) -> None:
+def test_a_failing_disk_is_told(number: int, refuse: Callable[[int], None], tmp_path: Path) -> None:
     """E203 names the path and the reason."""
     refuse(number)
     with pytest.raises(ChainruleError) as caught:
@@ -72,16 +76,42 @@ def test_a_failing_disk_is_told(number: int, refuse, tmp_path: Path) -> None:
 
 
 def test_every_primitive_announces_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kinds of operation are exactly those that the module lists, and each names its path."""
-    seen: dict[str, tuple[Path, ...]] = {}
-    monkeypatch.setattr(disk, "operation", lambda kind, *paths: seen.update({kind: paths}))
-    disk.write_atomic(tmp_path / "folder" / "document", b"text")
-    disk.append(tmp_path / "folder" / "journal", b"line\n")
-    disk.remove_file(tmp_path / "folder" / "journal")
-    assert disk.read_folder(tmp_path / "folder") == {"document": b"text"}
-    assert set(seen) == disk.READS | disk.CHANGES
-    assert seen["rename"][1] == tmp_path / "folder" / "document"
-    assert all(tmp_path in path.parents or path == tmp_path for paths in seen.values() for path in paths)
+    """Each primitive names its kind and its paths before it acts, in the order that makes a document durable."""
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        disk,
+        "operation",
+        lambda kind, *paths: seen.append((kind, *(str(path.relative_to(tmp_path)) for path in paths))),
+    )
+    monkeypatch.setattr(disk, "temporary_name", lambda: "temporary")
+    new = tmp_path / "new"
+    written = [("create", "x"), ("write", "x"), ("write rest", "x"), ("sync", "x")]
+    expected: list[tuple[Callable[[], object], list[tuple[str, ...]]]] = [
+        (lambda: disk.make_folder(new), [("look", "new"), ("look", "."), ("mkdir", "new"), ("sync folder", ".")]),
+        (lambda: disk.make_folder(new / "a", synced=False), [("look", "new/a"), ("look", "new"), ("mkdir", "new/a")]),
+        (lambda: disk.write_synced(tmp_path / "x", b"x"), written),
+        (lambda: disk.append(tmp_path / "x", b"x"), [("append", "x")]),
+        (lambda: disk.read_bytes(tmp_path / "x"), [("read", "x")]),
+        (lambda: disk.read_or_empty(tmp_path / "x"), [("read", "x")]),
+        (lambda: disk.is_file(tmp_path / "x"), [("look", "x")]),
+        (lambda: disk.is_folder(tmp_path / "x"), [("look", "x")]),
+        (lambda: disk.names(new), [("list", "new")]),
+        (lambda: disk.rename(tmp_path / "x", new / "x"), [("rename", "x", "new/x")]),
+        (lambda: disk.read_folder(new), [("list", "new"), ("look", "new/a"), ("look", "new/x"), ("read", "new/x")]),
+        (lambda: disk.remove_file(new / "x"), [("remove", "new/x")]),
+        (lambda: disk.sync_folder(new), [("sync folder", "new")]),
+        (
+            lambda: disk.write_atomic(new / "y", b"text"),
+            [("look", "new"), ("list", "new")]
+            + [(kind, "new/temporary") for kind in ("create", "write", "write rest", "sync")]
+            + [("rename", "new/temporary", "new/y"), ("sync folder", "new")],
+        ),
+    ]
+    for act, operations in expected:
+        seen.clear()
+        act()
+        assert seen == operations
+    assert {kind for _, operations in expected for kind, *_ in operations} == disk.READS | disk.CHANGES
 
 
 def test_reading_what_is_absent(tmp_path: Path) -> None:
@@ -233,3 +263,105 @@ def test_temporaries_name_their_owner() -> None:
     assert not any(disk.is_orphan(name) or disk.is_foreign(name) for name in (".tmp-1", "x", ".tmp-1-2-3-4"))
     assert disk.start_of(os.getpid()) == disk.start_of(os.getpid())
     assert disk.start_of(os.getppid()) != ""
+
+
+@pytest.mark.parametrize("name", sorted(disk.PLANNED_ERRORS))
+def test_a_planned_error_comes_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``NAME@2`` fails the second change and no other; with ``/all`` reads are counted too."""
+    disk.planned_fault.cache_clear()
+    monkeypatch.setenv("CHAINRULE_FAULT", f"{name}@2")
+    disk.names(tmp_path)
+    disk.append(tmp_path / "x", b"1")
+    with pytest.raises(ChainruleError) as caught:
+        disk.append(tmp_path / "x", b"2")
+    assert caught.value.__cause__.errno == disk.PLANNED_ERRORS[name]
+    disk.append(tmp_path / "x", b"3")
+    assert (tmp_path / "x").read_bytes() == b"13"
+    monkeypatch.setenv("CHAINRULE_FAULT", f"{name}@2/all")
+    disk.append(tmp_path / "x", b"4")
+    with pytest.raises(ChainruleError):
+        disk.names(tmp_path)
+
+
+@pytest.mark.parametrize(("plan", "written"), [("kill@3", b"a"), ("torn@1", b"a"), ("kill@1", None)])
+def test_a_planned_death_comes_in_time(
+    plan: str, written: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is killed before the operation; a torn file holds the first half."""
+
+    def kill(process: int, how: int) -> None:
+        raise KeyboardInterrupt(process, how)
+
+    disk.planned_fault.cache_clear()
+    monkeypatch.setenv("CHAINRULE_FAULT", plan)
+    monkeypatch.setattr("os.kill", kill)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        disk.write_synced(tmp_path / "x", b"ab")
+    assert caught.value.args == (os.getpid(), signal.SIGKILL)
+    assert ((tmp_path / "x").read_bytes() if (tmp_path / "x").exists() else None) == written
+
+
+@pytest.mark.parametrize("plan", ["kill", "kill@0", "eio@-1", "hang@3", "kill@3/reads", "kill@3 "])
+def test_a_plan_that_is_none_is_told(plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelled plan is error E401, not a test that never fails."""
+    monkeypatch.setenv("CHAINRULE_FAULT", plan)
+    with pytest.raises(ChainruleError) as caught:
+        disk.names(tmp_path)
+    assert str(caught.value) == (
+        f"error E401: CHAINRULE_FAULT={plan!r} is not a planned fault.\n"
+        "  It is kill, torn or one of nospace, quota, eio, readonly, then @ and the number of an operation.\n"
+        "  fix: unset CHAINRULE_FAULT; only tests of the store need it"
+    )
+
+
+def test_a_process_that_tells_nothing_is_taken_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's process runs; where starts are not told, the number alone decides, and nothing is removed."""
+
+    def forbidden(process: int, signal_number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.kill", forbidden)
+    assert disk.start_of(os.getpid()).isdigit()
+    assert disk.start_of(999_999_999) == "0"
+    assert not disk.is_orphan(f".tmp-999999999-5-{disk.machine()}-01234567")
+
+
+def test_orphans_on_a_failing_disk_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing may be written orphans are left in peace; where the disk fails that is an error."""
+    orphan = tmp_path / f".tmp-999999999-5-{disk.machine()}-01234567"
+    orphan.write_bytes(b"half")
+
+    def failing(number: int) -> None:
+        def operation(kind: str, *paths: Path) -> None:
+            if kind == "remove":
+                raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(disk, "operation", operation)
+
+    failing(errno.EROFS)
+    disk.remove_orphans(tmp_path)
+    failing(errno.EIO)
+    with pytest.raises(ChainruleError, match="E203"):
+        disk.remove_orphans(tmp_path)
+    assert orphan.exists()
+    monkeypatch.undo()
+    disk.remove_orphans(tmp_path)
+    assert not orphan.exists()
+
+
+def test_a_rename_that_fails_is_told(tmp_path: Path) -> None:
+    """A folder cannot be moved into itself: error E203, and it stays."""
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ChainruleError, match="E203"):
+        disk.rename(tmp_path / "a", tmp_path / "a" / "b")
+    assert disk.names(tmp_path) == ["a"]
+
+
+def test_a_disk_that_does_not_say_has_nothing_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no folder above the path tells its free space, it is 0, and the error of the moment is told all the same."""
+
+    def unknown(path: Path) -> None:
+        raise OSError(errno.EIO, "no answer")
+
+    monkeypatch.setattr("shutil.disk_usage", unknown)
+    assert disk.free_bytes(tmp_path / "x") == 0

@@ -48,6 +48,18 @@ def test_what_is_put_is_got(store: Store) -> None:
     assert store.get(KEY) == FILES
 
 
+def test_an_object_is_durable_before_it_is_visible(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and the temporary folder are synced before the rename, and the parent folder after it."""
+    seen: list[str] = []
+    monkeypatch.setattr(disk, "operation", lambda kind, *paths: seen.append(kind))
+    store.put(KEY, {"a.bin": b"\0\1"}, "cell")
+    file = ["create", "write", "write rest", "sync"]
+    parent = ["mkdir", "sync folder"]
+    assert [kind for kind in seen if kind in disk.CHANGES] == [
+        *parent, "mkdir", *file, *file, "sync folder", "rename", "sync folder"
+    ]  # fmt: skip
+
+
 def test_an_object_is_written_once(store: Store) -> None:
     """A second ``put`` changes nothing and leaves nothing behind; ``obtain`` does not compute."""
     store.put(KEY, FILES, "cell")
@@ -311,3 +323,33 @@ def test_the_store_reads_no_clock_and_stands_alone() -> None:
         calls = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
         direct = {call.attr for call in calls if ast.unparse(call.value) != "disk"}
         assert path.name == "disk.py" or not direct & ways, path.name
+
+
+def test_what_vanishes_before_it_is_set_aside_is_no_loss(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another process sets a damaged object aside first, this one computes it, and no warning is noted twice."""
+    store.put(KEY, FILES, "cell")
+    (store.place(KEY) / "a.bin").unlink()
+
+    def operation(kind: str, *paths: Path) -> None:
+        if kind == "rename" and paths[0] == store.place(KEY):
+            monkeypatch.undo()
+            with pytest.raises(ChainruleError, match="E205"):
+                Store(store.folder).get(KEY)
+
+    monkeypatch.setattr(disk, "operation", operation)
+    assert store.obtain(KEY, "cell", lambda: FILES) == FILES
+    assert store.notes() == []
+    assert os.listdir(store.folder / "quarantine") == [f"{KEY}-0"]
+
+
+def test_a_place_freed_meanwhile_is_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the temporary vanishes before it is renamed (collected by another machine), the object is written again."""
+
+    def operation(kind: str, *paths: Path) -> None:
+        if kind == "rename" and paths[1] == store.place(KEY):
+            monkeypatch.undo()
+            disk.remove_folder(paths[0])
+
+    monkeypatch.setattr(disk, "operation", operation)
+    store.put(KEY, FILES, "cell")
+    assert store.get(KEY) == FILES

@@ -1,0 +1,84 @@
+"""Lengths, correlations, saturation, dead units and gradient norms, by hand and by symmetry."""
+
+import math
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.measure.signal import correlation, dead_units, gradient_norms, saturation_share, second_moment
+
+F64 = torch.float64
+FEW = settings(max_examples=40, deadline=None)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Standard normal numbers."""
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+@given(seed=st.integers(0, 1000), factor=st.floats(-100, 100))
+@FEW
+def test_the_second_moment_is_quadratic_and_additive(seed, factor):
+    """q(c h) = c² q(h), and the q of two halves of the rows is the mean of their q."""
+    h = normal(2, 3, 8, 5, seed=seed)
+    torch.testing.assert_close(second_moment(factor * h), factor**2 * second_moment(h), rtol=1e-13, atol=1e-300)
+    halves = (second_moment(h[..., :4, :]) + second_moment(h[..., 4:, :])) / 2
+    torch.testing.assert_close(second_moment(h), halves, rtol=1e-13, atol=0)
+
+
+def test_the_second_moment_is_not_centred():
+    """A constant layer of 3 has q = 9."""
+    assert second_moment(torch.full((4, 7, 5), 3.0)).tolist() == [9.0] * 4
+
+
+@given(seed=st.integers(0, 1000), a=st.floats(1e-30, 1e30), b=st.floats(1e-30, 1e30))
+@FEW
+def test_the_correlation_is_a_cosine(seed, a, b):
+    """It is symmetric, at most 1, blind to the lengths of both inputs, and -1 for an input and its negative."""
+    u, v = normal(3, 40, seed=seed), normal(3, 40, seed=seed + 1)
+    c = correlation(u, v)
+    exact = np.array(
+        [np.dot(x, y) / math.sqrt(np.dot(x, x) * np.dot(y, y)) for x, y in zip(u.numpy(), v.numpy(), strict=True)]
+    )
+    torch.testing.assert_close(c, torch.from_numpy(exact), rtol=0, atol=1e-14)
+    torch.testing.assert_close(correlation(b * v, a * u), c, rtol=0, atol=1e-14)
+    torch.testing.assert_close(correlation(u, -a * u), -torch.ones(3, dtype=F64), rtol=0, atol=1e-14)
+
+
+def test_the_correlation_of_nothing_is_undefined():
+    """An input whose layer is 0 has no direction."""
+    assert correlation(torch.zeros(3), torch.ones(3)).isnan()
+
+
+def test_saturation_counts_flat_slopes():
+    """Of normal pre-activations of deviation 3, tanh' is below 0.1 where |z| > arcosh(√10): a share of 2 Φ(-0.606)."""
+    z = 3 * normal(2, 500, 400)
+    share = saturation_share(ACTIVATIONS["tanh"].slope(z), threshold=0.1)
+    exact = math.erfc(math.acosh(math.sqrt(10)) / 3 / math.sqrt(2))
+    # 5 binomial deviations of 200 000
+    assert (share - exact).abs().max() < 5 * math.sqrt(exact * (1 - exact) / 200_000)
+    assert saturation_share(torch.tensor([[math.nan, 1.0]]), threshold=0.1) == 0.5
+
+
+def test_a_unit_is_dead_if_it_is_off_for_every_input():
+    """A ReLU unit far below 0 at all inputs is dead, one that a single input wakes is not; each member its own."""
+    z = normal(2, 50, 4)
+    z[0, :, 1] -= 100
+    z[1, :, 2] -= 100
+    z[1, 17, 2] = 0.5
+    z[1, :, 3] = 0.0  # at the kink itself: the slope is 0 by convention
+    dead = dead_units(ACTIVATIONS["relu"].slope(z))
+    assert dead.tolist() == [[False, True, False, False], [False, False, False, True]]
+    assert not dead_units(ACTIVATIONS["leaky_relu"].slope(z)).any()
+
+
+def test_gradient_norms_are_frobenius_norms_by_layer():
+    """The norm of a layer is the root of the sum of squares over its own weights, for every member."""
+    gradients = [normal(2, 3, 4, 5), normal(2, 3, 5, 1, seed=1)]
+    norms = gradient_norms(gradients)
+    assert norms.shape == (2, 3, 2)
+    for l, gradient in enumerate(gradients):
+        torch.testing.assert_close(norms[..., l], gradient.square().flatten(-2).sum(-1).sqrt(), rtol=1e-14, atol=0)
