@@ -295,15 +295,11 @@ app.add_typer(data_app, name="data")
 
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
-    """Every data set, and whether its rows are here."""
-    rows = []
-    for name, found in dataset.catalogue().items():
-        try:
-            rows_here = len(dataset.load(name).y)
-            where = f"{rows_here} rows"
-        except ChainruleError as error:
-            where = "not here" if error.code == "E305" else f"unusable: {error.what}"
-        rows.append({"name": name, "title": found.title, "task": found.task, "here": where})
+    """Every data set, and whether it is built in, here, or to be fetched."""
+    rows = [
+        {"name": name, "title": found.title, "task": found.task, "here": dataset.state(name)}
+        for name, found in dataset.catalogue().items()
+    ]
     if as_json:
         return say_json(rows)
     grid = Grid("name", "title", "task", "here", box=None, pad_edge=False)

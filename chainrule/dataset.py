@@ -370,8 +370,8 @@ def check(data: Data, parts: Split, shares: Float[np.ndarray, " 3"]) -> None:
             "E303",
             f"{data.title} has 1 class ({own_data.quoted(only)}) after the split; classification needs at least 2.",
             f"Rows: train {train}, validation {validation}, test {test}.",
-            f"check the label column ({own_data.quoted(data.targets[0])}), or use --split stratified, "
-            "or --task regression for a numeric target.",
+            f"check the label column ({own_data.quoted(data.targets[0])}), "
+            "or use --task regression for a numeric target.",
         )
 
 

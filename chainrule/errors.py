@@ -10,6 +10,7 @@ EXIT_STATUS = {
     "E6": 2,  # a claim that cannot be decided as asked
     "E7": 69,  # a service or a library that is not there: EX_UNAVAILABLE
     "E301": 69,  # a dataset that could not be fetched
+    "E305": 69,  # a dataset that is not here
     "E204": 73,  # a store that cannot be created: EX_CANTCREAT
 }
 

@@ -156,9 +156,6 @@ class Store:
             ChainruleError: E201, E203, E204 (nothing is left of it then); E205, if ``key`` cannot be a key.
             ValueError: A name that cannot be a file's, or a kind that cannot be one.
         """
-        for name in [kind, *files]:
-            if NAME.fullmatch(name) is None or name == MANIFEST:
-                raise ValueError(f"{name!r} cannot name a file or a kind of object.")
         self._first_of(key, files, kind)
 
     def obtain(self, key: str, kind: str, compute: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
@@ -173,7 +170,8 @@ class Store:
             What the store holds: of two writers that computed the same thing, both return the first one's.
 
         Raises:
-            ChainruleError: E201, E203, E204.
+            ChainruleError: E201, E203, E204 (nothing is left of it then); E205, if ``key`` cannot be a key.
+            ValueError: A name that cannot be a file's, or a kind that cannot be one.
         """
         found = disk.read_folder(self.place(key))
         what = difference(key, found)
@@ -314,6 +312,9 @@ class Store:
 
     def _publish(self, key: str, files: dict[str, bytes], kind: str) -> bool:
         """Build an object beside its place and rename it; False if the place was taken."""
+        for name in [kind, *files]:
+            if NAME.fullmatch(name) is None or name == MANIFEST:
+                raise ValueError(f"{name!r} cannot name a file or a kind of object.")
         place = self.place(key)
         records = {name: FileRecord(digest(data), len(data)) for name, data in files.items()}
         manifest = sealed(Manifest(records, FORMAT, key, kind))

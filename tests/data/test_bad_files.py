@@ -205,7 +205,7 @@ TABLES = {
         "E303",
         't.csv has 1 class ("cat") after the split; classification needs at least 2.',
         "Rows: train 70, validation 15, test 15.",
-        'check the label column ("kind"), or use --split stratified, or --task regression for a numeric target.',
+        'check the label column ("kind"), or use --task regression for a numeric target.',
         target="kind",
     ),
     "one class, a number": Bad(
@@ -213,7 +213,7 @@ TABLES = {
         "E303",
         't.csv has 1 class ("1") after the split; classification needs at least 2.',
         "Rows: train 70, validation 15, test 15.",
-        'check the label column ("kind"), or use --split stratified, or --task regression for a numeric target.',
+        'check the label column ("kind"), or use --task regression for a numeric target.',
         target="kind",
     ),
     "constant target": Bad(

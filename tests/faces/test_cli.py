@@ -63,7 +63,7 @@ MISTAKES: list[tuple[list[str], str, int, str]] = [
     (["theory", "meanfield.chi_1", "activation=tahn", "weight_std=1"], "E402", 78, "Did you mean 'tanh'?"),
     (["theory", "meanfield.chi_1", "activation=tanh", "weight_std=big"], "E406", 78, "cannot be read"),
     (["theory", "meanfield.chi_1", "activation=tanh", "weightstd=1"], "E401", 78, "Did you mean 'weight_std'?"),
-    (["train", "data=digit"], "E307", 65, "Did you mean 'digits'?"),
+    (["train", "data=digit"], "E402", 78, "Did you mean 'digits'?"),
     (["train", "data=digits", "learning_rate=0.1"], "E401", 78, "Known: widths"),
     (["train", "data=digits", "lr=fast"], "E406", 78, "lr is a number."),
     (["train", "data=digits", "lr=0"], "E406", 78, "positive"),
@@ -90,9 +90,9 @@ MISTAKES: list[tuple[list[str], str, int, str]] = [
     (["train", "data=digits", "--seeds", "0"], "E406", 78, "seeds must be between 1"),
     (["train", "data=california"], "E305", 69, "chainrule data fetch california"),
     (["train", "--data", "houses.csv"], "E308", 65, "--target COLUMN"),
-    (["train", "--data", "nowhere.csv", "--target", "price"], "E306", 65, "nowhere.csv"),
-    (["data", "fetch", "mnst"], "E307", 65, "Did you mean 'mnist'?"),
-    (["data", "add", "mnist", "nowhere.gz"], "E306", 65, "nowhere.gz"),
+    (["train", "--data", "nowhere.csv", "--target", "price"], "E307", 65, "nowhere.csv"),
+    (["data", "fetch", "mnst"], "E402", 78, "Did you mean 'mnist'?"),
+    (["data", "add", "mnist", "nowhere.gz"], "E307", 65, "nowhere.gz"),
     (["new", "clam", "descent/x_y_z"], "E402", 78, "Known: claim, dataset."),
     (["new", "claim", "nochapter"], "E408", 78, "chapter/name"),
     (["new", "claim", "descent/Bad Name"], "E408", 78, "lower-case"),
@@ -215,7 +215,7 @@ def test_data_list(capsys: pytest.CaptureFixture[str]) -> None:
     """Embedded sets are here; the others say how to get them."""
     assert call("data", "list", "--json") == 0
     rows = {row["name"]: row["here"] for row in json.loads(capsys.readouterr().out)}
-    assert rows["digits"] == "1797 rows"
+    assert rows["digits"] == "built in"
     assert rows["mnist"] == "not here"
 
 

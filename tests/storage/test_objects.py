@@ -178,6 +178,8 @@ def test_names_cannot_leave_the_folder(name: str, store: Store) -> None:
     """A file is named by at most 64 letters, digits and ``._-``, and is not the manifest."""
     with pytest.raises(ValueError, match="cannot name"):
         store.put(KEY, {name: b""}, "cell")
+    with pytest.raises(ValueError, match="cannot name"):
+        store.obtain(KEY, name, lambda: FILES)
     assert os.listdir(store.folder / "objects") == []
 
 
