@@ -36,6 +36,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 
 ROOT = Path(__file__).resolve().parent
 SET_UP = "1"  # raise it when a step of prepare() changes: every .venv is then set up again
@@ -79,7 +80,7 @@ def explained(doing: str, said: str) -> Stop:
             return Stop(f"{doing} failed, since {sentence}, then give the same command; it continues.", status)
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     last = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
-    return Stop(f"{doing} failed ({last}): .venv/lab.log has the whole story, and deleting .venv starts afresh.", 70)
+    return Stop(f"{doing} failed ({last}): look there first; deleting .venv starts afresh.", 70)
 
 
 # other programs ──────────────────────────────────────────────────────────────────────────
@@ -99,9 +100,9 @@ def run(words: str, command: Sequence[object]) -> tuple[int, str]:
             print(text, end=end, flush=True)
 
     show(f"  {words} ...")
-    line, none, pipe, same = [str(word) for word in command], subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
+    line = [str(word) for word in command]
     try:
-        child = subprocess.Popen(line, cwd=ROOT, env=environment(), stdin=none, stdout=pipe, stderr=same)
+        child = subprocess.Popen(line, cwd=ROOT, env=environment(), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
     except OSError as error:
         show(" not found", end="\n")
         return 127, str(error)
@@ -248,8 +249,10 @@ def answers(index: str, seconds: float = 3.0) -> bool:
         except (OSError, http.client.HTTPException):
             return  # refused or unreachable: both are a no
 
-    threading.Thread(target=ask, daemon=True).start()
-    return heard.wait(seconds)
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return heard.is_set()
 
 
 def install(words: str, arguments: Sequence[object], python: Path, run: Run) -> None:
@@ -261,7 +264,9 @@ def install(words: str, arguments: Sequence[object], python: Path, run: Run) -> 
         status, said = run(f"{words}, by {name}", [*tool, *arguments])
         if status == 0:
             return
-    (python.parent.parent / "lab.log").write_text(said)
+    log = python.parent.parent / "lab.log"
+    log.write_text(said)
+    print(f"  all that was said: {log}")
     raise explained(f"installing {words}", said)
 
 

@@ -456,16 +456,17 @@ def watched(work: Generator[Progress, None, Result], title: str, quiet: bool = F
         TextColumn("{task.fields[steps]}"),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=err, transient=False, disable=quiet) as bars:
-        task = bars.add_task(f"{title:<32}", total=None, steps="")
-        while True:
-            try:
+    try:
+        at = next(work)  # a mistake is told before a bar is drawn
+        with Bars(*columns, console=err, disable=quiet) as bars:
+            task = bars.add_task(f"{title:<32}", total=None, steps="")
+            while True:
+                bars.update(
+                    task, completed=at.shard, total=at.shards, steps=f"step {at.step}/{at.steps}" if at.step else ""
+                )
                 at = next(work)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            bars.update(
-                task, completed=at.shard, total=at.shards, steps=f"step {at.step}/{at.steps}" if at.step else ""
-            )
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
 
 
 def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:
@@ -571,7 +572,8 @@ def say_json(value: object) -> None:
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """A polite signal ends the command between two operations."""
+    """A polite signal ends the command between two operations, with the status that shells expect."""
+    err.print("\nstopped: what is finished is stored; the same command continues there", markup=False)
     raise SystemExit(128 + number)
 
 
@@ -581,7 +583,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
@@ -592,6 +594,3 @@ def main() -> None:
             raise
         err.print(str(error), markup=False, soft_wrap=True)
         raise SystemExit(error.exit_status) from None
-    except KeyboardInterrupt:
-        err.print("interrupted: what is finished is stored; the same command continues there", markup=False)
-        raise SystemExit(130) from None

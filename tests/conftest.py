@@ -10,6 +10,7 @@ import pytest
 # Some libraries read these once, when they are imported: before any test file is.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TERMINAL_WIDTH="100")
 
+collect_ignore = ["storage/sweep.py"]  # a program of its own: looking for doctests would run it inside this one
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -46,7 +46,7 @@ class Rule:
     """
 
     name: str
-    parameters: tuple[tuple[str, float | str], ...]
+    parameters: tuple[tuple[str, int | float | str], ...]
     words: str
     judge: Callable[[Comparison], Verdict] = field(compare=False, repr=False)
 

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chainrule.errors import ChainruleError
 from chainrule.experiment.cohort import Cohort
 from chainrule.randomness import stream
 
@@ -23,17 +22,9 @@ def augmented(cohort: Cohort, pixels: Float[Tensor, "S B d"], step: int) -> Floa
 
     Returns:
         Transformed images, edges filled with zeros (the background before standardisation).
-
-    Raises:
-        ChainruleError: E407 if the data are no images.
     """
     shape = cohort.data.shape
     kind = cohort.condition.augment
-    if len(shape) < 2:
-        raise ChainruleError(
-            "E407", f"augment={kind!r} has no effect on {cohort.data.name!r}.",
-            "It moves pixels, and these rows are no images.", "remove augment, or choose image data such as mnist_5k",
-        )  # fmt: skip
     channels, height, width = shape if len(shape) == 3 else (1, *shape)
     moved = []
     for s, replica in enumerate(cohort.replicas):

@@ -164,7 +164,8 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
         The cohort, with its data read, split and standardised.
 
     Raises:
-        ChainruleError: E102 if the first or last width does not fit the data, E303 if the loss does not fit the task.
+        ChainruleError: E102 if the first or last width does not fit the data, E303 if the loss does not fit
+            the task, E407 if pixels are to be moved and there are none.
     """
     first = conditions[0]
     data = dataset.load(first.data)
@@ -177,6 +178,7 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
     validation = torch.from_numpy(np.stack([s.validation[:choosing] for s in splits]))
     x = torch.tensor(data.x)  # a copy: the rows in memory are read-only
     y = torch.tensor(_targets(first, data), dtype=dtype)
+    check_images(first, data)
     check_widths(first, data, x.shape[1], y.shape[1])
     scales = [dataset.scaling(data, s.train[:count]) for s in splits]
     goals = [dataset.target_scaling(data, s.train[:count]) for s in splits] if data.task == "regression" else []
@@ -240,6 +242,15 @@ def _targets(condition: Condition, data: dataset.Data) -> np.ndarray:
     if condition.loss == "binary_cross_entropy" and len(data.classes) == 2:
         return (data.y == 1).astype(np.float64)[:, None]
     return np.eye(len(data.classes))[data.y]
+
+
+def check_images(condition: Condition, data: dataset.Data) -> None:
+    """Refuse to move pixels where there are none."""
+    if condition.augment != "none" and len(data.shape) < 2:
+        raise ChainruleError(
+            "E407", f"augment={condition.augment!r} has no effect on {data.name!r}.",
+            "It moves pixels, and these rows are no images.", "remove augment, or choose image data such as mnist_5k",
+        )  # fmt: skip
 
 
 def check_widths(condition: Condition, data: dataset.Data, inputs: int, outputs: int) -> None:

@@ -3,7 +3,8 @@
 -- Whatever cannot be resolved is an error: a report with a gap is not built.
 
 local NAMES = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
-local FRAMES = { statement = true, formula = true } -- Divs that the typst template sets as blocks of its own
+local FRAMES = { statement = true, formula = true, floating = true } -- Divs that are functions of the typst template
+local LONGEST_HEADER = 90 -- characters of the title that fit over a page
 local TYPST = FORMAT == "typst"
 
 local numbers = {} -- label → its number as text
@@ -128,7 +129,8 @@ end
 
 -- document ---------------------------------------------------------------------------------------------------------
 
--- ::: abstract moves to the title block; the authors become a typst string for the PDF's own metadata.
+-- ::: abstract moves to the title block; title and authors are needed in other forms too, for the head of each page and
+-- for the PDF's own metadata.
 local function front(document)
   local blocks, meta = document.blocks, document.meta
   if blocks[1] and blocks[1].t == "Div" and blocks[1].classes:includes("abstract") then
@@ -140,6 +142,9 @@ local function front(document)
     names[i] = '"' .. pandoc.utils.stringify(author):gsub('[\\"]', "\\%0") .. '"'
   end
   meta.pdfauthors = pandoc.MetaInlines({ pandoc.RawInline("typst", "(" .. table.concat(names, ", ") .. (#names == 1 and ",)" or ")")) })
+  local title = pandoc.utils.stringify(meta.title)
+  local cut = utf8.offset(title, LONGEST_HEADER)
+  meta.runningtitle = pandoc.MetaInlines({ pandoc.Str(cut and title:sub(1, cut - 1) .. "…" or title) })
   return document
 end
 

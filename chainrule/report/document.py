@@ -162,10 +162,8 @@ def summary(findings: Sequence[Finding], evaluations: Sequence[Evaluation]) -> d
 def headline(evaluation: Evaluation) -> str:
     """A workflow in one sentence: its first fact."""
     for name, fact in evaluation.facts.items():
-        many = escape(counted(evaluation.seeds, "seed"))
-        return (
-            f"On {escape(evaluation.title)} a network reached, over {many}: {escape(name)} {sections.quantity(fact)}."
-        )
+        words = f"On {evaluation.title}, {name} over {counted(evaluation.seeds, 'seed')}:"
+        return f"{escape(words)} {sections.quantity(fact)}."
     return ""
 
 

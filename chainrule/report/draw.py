@@ -42,7 +42,7 @@ DASHES = (0, (3.5, 1.6))
 
 INCH = 2.54  # cm
 WIDE, NARROW = 16.0, 12.0  # cm: the text of an A4 page, and a single pair of axes in it
-HEIGHT = {1: 6.8, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
+HEIGHT = {1: 6.4, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
 SMALLEST = 4.6  # cm
 CHARACTERS = 5.4  # characters of 8.5 point to a centimetre
 PICTURE, LARGEST_PICTURE = 1.9, 3.2  # cm: a small picture with its caption
@@ -156,12 +156,12 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
             case Cells():
                 _cells(axes, mark, width)
             case Dots():
-                _dots(axes, mark)
+                _dots(axes, mark, height)
     if bars:
         _name_bars(axes, bars[0].names, lying, width)
     across, up = (panel.y, panel.x) if lying else (panel.x, panel.y)
     axes.set_xlabel(wrapped(across, width - 1.6))
-    axes.set_ylabel(wrapped(up, height - 1.0))
+    axes.set_ylabel(wrapped(up, height))
     _scales(axes, panel, lying, names=bool(bars))
     if panel.ticks:
         _name_axis(axes.set_xticks, axes.xaxis, panel.ticks, width)
@@ -177,7 +177,7 @@ def _height(panel: Panel, width: float, columns: int) -> float:
             return math.ceil(len(mark.pixels) / across) * ((width / across - 0.25) * tall + 0.36 * lines + 0.2) + 0.2
         if isinstance(mark, Cells):
             cell = (width - 3.0) / max(len(mark.columns), 1)
-            return min(max(cell * len(mark.rows) + 1.8, SMALLEST), 14.0)
+            return min(max(0.8 * cell * len(mark.rows) + 1.8, SMALLEST), 14.0)
         if isinstance(mark, Bars) and _lying(panel, width):
             bars = sum(isinstance(m, Bars) for m in panel.marks)
             return max(SMALLEST, 1.6 + len(mark.names) * (0.35 + 0.3 * bars))
@@ -304,7 +304,7 @@ def _band(axes: Axes, mark: Band) -> None:
 
 
 def _bars(axes: Axes, mark: Bars, order: int, count: int, lying: bool) -> None:
-    thick = 0.8 / count
+    thick = (0.8 if len(mark.names) > 3 else 0.5) / count
     at = [i + (order - (count - 1) / 2) * thick for i in range(len(mark.names))]
     values = [0.0 if v is None else v for v in mark.values]
     shape = axes.barh if lying else axes.bar
@@ -352,7 +352,7 @@ def _cells(axes: Axes, mark: Cells, width: float) -> None:
     axes.set_yticks([i + 0.5 for i in places], [wrapped(mark.rows[i], 3.0) for i in places])
 
 
-def _dots(axes: Axes, mark: Dots) -> None:
+def _dots(axes: Axes, mark: Dots, height: float) -> None:
     dots = [
         (x, y, v)
         for x, y, v in zip(mark.x, mark.y, mark.values or (0.0,) * len(mark.x), strict=True)
@@ -373,7 +373,7 @@ def _dots(axes: Axes, mark: Dots) -> None:
         norm=Normalize(-reach, reach) if both else Normalize(low, high),
     )  # fmt: skip
     bar = axes.figure.colorbar(cloud, ax=axes, pad=0.02)
-    bar.set_label(wrapped(mark.values_label or "value", SMALLEST))
+    bar.set_label(wrapped(mark.values_label or "value", height - 0.8))
     bar.outline.set_linewidth(0.4)
 
 

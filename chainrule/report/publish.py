@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -45,25 +45,26 @@ def publish(document: Document, folder: Path, formats: Sequence[str] = ("pdf", "
         ChainruleError: E402 unknown format; E522 a figure without labels; E524 what pandoc does not understand; E525
             what typst cannot set; E721 pandoc is missing; E2xx the disk.
     """
-    built = {folder / f"{NAME}.{name}": FORMATS[name](document) for name in formats}
+    builders = {name: FORMATS[name] for name in formats}
+    pictures = drawn(document)
+    built = {folder / f"{NAME}.{name}": build(document, pictures) for name, build in builders.items()}
     disk.make_folder(folder)
     for path, contents in built.items():
         disk.write_atomic(path, contents)
     return list(built)
 
 
+def drawn(document: Document) -> dict[str, bytes]:
+    """All pictures of a document as SVG, by the names under which its text shows them."""
+    return {f"pictures/{name}.svg": draw.svg(figure) for name, figure in document.pictures.items()}
+
+
 # ------------------------------------------------------------------------------------------------------------- pdf
 
 
-def pdf(document: Document) -> bytes:
+def pdf(document: Document, pictures: Mapping[str, bytes]) -> bytes:
     """A document as PDF/A-2b. No clock: the same document gives the same bytes."""
-    return compiled(project(document), "pdf")
-
-
-def project(document: Document) -> dict[str, bytes]:
-    """The files that typst reads: its source and the pictures."""
-    pictures = {f"pictures/{name}.svg": draw.svg(figure) for name, figure in document.pictures.items()}
-    return {"main.typ": typst_source(document).encode()} | pictures
+    return compiled({"main.typ": typst_source(document).encode(), **pictures})
 
 
 def typst_source(document: Document) -> str:
@@ -72,8 +73,8 @@ def typst_source(document: Document) -> str:
     return "".join(c if c in draw.glyphs() or c.isspace() else spelled(c) for c in source)
 
 
-def compiled(files: dict[str, bytes], form: str) -> bytes:
-    """What typst makes of its files; neither system fonts nor the network are used.
+def compiled(files: dict[str, bytes]) -> bytes:
+    """The PDF that typst makes of its files; neither system fonts nor the network are used.
 
     Raises:
         ChainruleError: E525 with typst's own words.
@@ -81,7 +82,7 @@ def compiled(files: dict[str, bytes], form: str) -> bytes:
     try:
         result = typst.compile(  # type: ignore[call-overload]  # its types do not know that files may come as a dict
             files,
-            format=form,
+            format="pdf",
             font_paths=[draw.fonts()],
             ignore_system_fonts=True,
             pdf_standards=[PDF_STANDARD],
@@ -100,11 +101,11 @@ def compiled(files: dict[str, bytes], form: str) -> bytes:
 # ------------------------------------------------------------------------------------------------------------ html
 
 
-def html(document: Document) -> bytes:
+def html(document: Document, pictures: Mapping[str, bytes]) -> bytes:
     """A document as one HTML file: pictures, fonts and the script for its formulas inside, nothing fetched."""
     page = pandoc(document, "html5", "report.html", "--toc", "--toc-depth=2", "--number-sections", "--katex")
-    for name, figure in document.pictures.items():
-        page = page.replace(f'src="pictures/{name}.svg"', f'src="{data_address("image/svg+xml", draw.svg(figure))}"')
+    for name, picture in pictures.items():
+        page = page.replace(f'src="{name}"', f'src="{data_address("image/svg+xml", picture)}"')
     head, tail = surroundings()
     # Text from elsewhere cannot imitate the two marks: pandoc has escaped its angle brackets.
     return page.replace("<!--head-->", head, 1).replace("<!--tail-->", tail, 1).encode()
@@ -190,4 +191,4 @@ def pandoc(document: Document, form: str, template: str, *options: str) -> str:
             ) from error
 
 
-FORMATS: Table[Callable[[Document], bytes]] = Table("format", __file__, {"pdf": pdf, "html": html})
+FORMATS: Table[Callable[[Document, Mapping[str, bytes]], bytes]] = Table("format", __file__, {"pdf": pdf, "html": html})

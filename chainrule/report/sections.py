@@ -47,8 +47,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], words: str, name
         Markdown.
     """
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    shares = ",".join(str(round(100 * width / sum(widths))) for width in widths)
-    tail = f': {words} {{#{label("tbl", name)} widths="{shares}" .small}}'
+    shares = [100 * width // sum(widths) for width in widths]
+    shares[-1] += 100 - sum(shares)
+    tail = f': {words} {{#{label("tbl", name)} widths="{",".join(map(str, shares))}" .small}}'
     return "\n".join([lines[0], f"|{':---|' * len(header)}", *lines[1:], "", tail])
 
 
@@ -78,6 +79,11 @@ def sentence(text: str) -> str:
     """
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
+
+
+def stopped(text: str) -> str:
+    """Text that ends with a full stop; what begins it may be a name, and keeps its case."""
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
 def counted(many: int, noun: str) -> str:
@@ -193,7 +199,7 @@ def verdict_table(findings: Sequence[Finding]) -> str:
     words.append("The worst outcome of its tests is the outcome of a claim. A control has to be refuted.")
     words.append(f"Profile: {enumerated(sorted({finding.provenance.profile for finding in findings}))}.")
     heads = ("Claim", "Test", "Kind", "Outcome", "Predicted", "Measured", "Control")
-    return table(heads, rows, escape(" ".join(words)), "verdicts", (19, 23, 6, 13, 12, 17, 10))
+    return table(heads, rows, escape(" ".join(words)), "verdicts", (18, 21, 7, 13, 13, 17, 11))
 
 
 def claims(findings: Sequence[Finding], pictures: dict[str, Figure]) -> str:
@@ -239,22 +245,22 @@ def part_blocks(finding: Finding, part: PartFinding, name: str, pictures: dict[s
     yield definitions(
         (
             ("Prediction", sentence(prediction)),
-            ("Protocol", escape(sentence(part.protocol))),
+            ("Protocol", linked(sentence(part.protocol))),
             ("Premise", inline(sentence(c.premise_text)) + " " + premise if c.premise_text else ""),
             ("Rule", f"{inline(sentence(f'measured {part.rule}'))} {inline(sentence(part.tolerance))}"),
         )
     )
-    yield picture(part.figure, name, caption(part), pictures)
+    yield f"::: floating\n{picture(part.figure, name, caption(part), pictures)}\n:::"
     if tabulated:
         yield points_table(part, name)
     outcome = standing(part.verdict.outcome, part.vacuous, is_exploratory(finding))
     place = ", at the point farthest from its prediction" if points > 1 and not is_direction(part) else ""
+    control = f"with {inline(part.control_text.strip('. '))}: {linked(stopped(part.control.because))}"
     numbers = f"Predicted: {predicted}; measured: {measured}{place}."
-    control = f"**{sentence(part.control.outcome)}** {inline(sentence(part.control_text))}"
     yield definitions(
         (
-            ("Verdict", f"**{sentence(outcome)}** {escape(sentence(part.verdict.because))} {numbers}"),
-            ("Control", f"{control} {escape(sentence(part.control.because))}"),
+            ("Verdict", f"**{outcome.capitalize()}**: {linked(stopped(part.verdict.because))} {numbers}"),
+            ("Control", f"**{part.control.outcome.capitalize()}**, {control}"),
             ("Vacuous", "The control was not refuted: this test could not have failed." if part.vacuous else ""),
             (
                 "Exploratory",
@@ -311,7 +317,7 @@ def remarks(findings: Sequence[Finding]) -> str:
     for finding in findings:
         reasons = []
         if finding.outcome != "supported":
-            reasons.append(f"{finding.outcome}, since {escape(finding.because.rstrip('.'))}")
+            reasons.append(f"{finding.outcome}, since {linked(finding.because.rstrip('.'))}")
         if finding.vacuous:
             reasons.append("vacuous, since a control was not refuted")
         if is_exploratory(finding):
@@ -366,8 +372,8 @@ def workflow_blocks(evaluation: Evaluation, name: str, pictures: dict[str, Figur
     yield linked(sentence(evaluation.description))
     yield definitions(
         (
-            ("Data", linked(sentence(evaluation.citation))),
-            ("Licence", linked(sentence(evaluation.licence))),
+            ("Data", linked(stopped(evaluation.citation))),
+            ("Licence", linked(stopped(evaluation.licence))),
             ("Choice", linked(sentence(evaluation.chosen))),
             ("Diverged", escape(lost) if evaluation.diverged else ""),
         )
@@ -425,9 +431,11 @@ def provenance(findings: Sequence[Finding], evaluations: Sequence[Evaluation], a
         words = f"Registered plans and claim files: the first {HASH_DIGITS} digits of their sha256."
         blocks.append(table(heads, plans, words, "plans", (30, 23, 23, 12, 12)))
     if evaluations:
-        runs = [(escape(e.title), code(e.run[:HASH_DIGITS]), code(train_command(e))) for e in evaluations]
-        words = f"Workflows: the first {HASH_DIGITS} digits of the run's key, and the command that repeats it."
-        blocks.append(table(("Workflow", "Run", "Command"), runs, words, "runs", (20, 23, 57)))
+        runs = [(escape(e.title), code(e.run[:HASH_DIGITS]), str(e.seeds)) for e in evaluations]
+        words = f"Workflows: the first {HASH_DIGITS} digits of the key of the run."
+        blocks.append(table(("Workflow", "Run", "Seeds"), runs, words, "runs", (45, 35, 20)))
+        blocks.append("The workflows are repeated one by one with these commands:")
+        blocks += [listing(train_command(e)) for e in evaluations]
     return "\n\n".join(blocks)
 
 
@@ -448,4 +456,4 @@ def version_rows(
 def train_command(evaluation: Evaluation) -> str:
     """The command that repeats a workflow."""
     fields = [f"{name}={value}" for name, value in evaluation.condition.items() if name != "data"]
-    return " ".join(["chainrule", "train", f"data={evaluation.data}", *fields])
+    return " ".join(["chainrule train", f"data={evaluation.data}", *fields, f"--seeds {evaluation.seeds}"])

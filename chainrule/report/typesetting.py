@@ -106,7 +106,7 @@ def interval(value: float | None, low: float | None, high: float | None, unit: s
     Args:
         value: What was measured; ``None`` or not finite if it is undefined.
         low: Lower end; ``None`` or not finite if there is no interval.
-        high: Upper end.
+        high: Upper end; an interval without width is not printed.
         unit: Printed behind, unless it is ``""`` or ``"1"``.
         why: The reason, where ``value`` is undefined.
 
@@ -132,9 +132,9 @@ def interval(value: float | None, low: float | None, high: float | None, unit: s
     places = min(decimals(half), longest) if half > 0 else (FEWEST if not known else LONGEST) - 1 - leading
     power = leading if largest and not 1e-4 <= largest < 1e7 else 0
     shown = [_fixed(v / 10.0**power, places + power, trim=half == 0) for v in (value, *known)]
-    text = shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    text = f"{shown[0]} [{shown[1]}, {shown[2]}]" if half > 0 else shown[0]
     if power:
-        text = f"({text})" if len(shown) == 3 else text
+        text = f"({text})" if half > 0 else text
         text += f" × 10{str(power).translate(UP)}"
     return text if unit in ("", "1") else f"{text} {unit}"
 
@@ -169,9 +169,9 @@ _TOKEN = re.compile(
     |(?P<link>"""
     + _ADDRESS
     + r""")
-    |(?:(?<![A-Za-z0-9_\\])(?P<base>[A-Za-zΑ-Ωα-ωϕℓ∂∇])|(?<=[)\]}²³ᵀ'′*]))
-     _(?P<sub>\{[^{}\n]{1,24}\}|[A-Za-z0-9]{1,4}(?![A-Za-z0-9_]))
-    |\^(?P<sup>\{[^{}\n]{1,24}\}|[-−]?[A-Za-z0-9]{1,3}(?![A-Za-z0-9]))""",
+    |(?:(?<![A-Za-z0-9_\\])(?P<base>[A-Za-zΑ-Ωα-ωϕℓ∂∇∑∏∫])|(?<=[)\]}²³ᵀ'′*]))
+     _(?P<sub>\{[^{}\n]{1,24}\}|[A-Za-z0-9α-ω∞]{1,4}(?![A-Za-z0-9_]))
+    |\^(?P<sup>\{[^{}\n]{1,24}\}|\([^()\n]{1,12}\)|[-−]?[A-Za-z0-9]{1,3}(?![A-Za-z0-9]))""",
     re.VERBOSE,
 )
 
@@ -211,7 +211,7 @@ def inline(text: str, formula: bool = False) -> str:
 
 
 def _index(text: str, formula: bool) -> str:
-    return _words(text.strip("{}").strip().replace("-", "−"), formula).replace(" ", r"\ ")
+    return _words(text.strip("{}()" if text[0] in "{(" else "").replace("-", "−"), formula).replace(" ", r"\ ")
 
 
 def _words(text: str, formula: bool) -> str:
@@ -219,10 +219,17 @@ def _words(text: str, formula: bool) -> str:
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :] if text.strip() else ""
     text = re.sub(r"(?<=[Α-Ωα-ωϕ])'|(?<=\b[A-Za-z])'(?![A-Za-z])", "′", text)
     text = re.sub(r"(?<=[A-Za-z])'(?=[a-z])", "’", text)
+    text = re.sub(r"(?<![^\s(\[=,±])-(?=[\s\d])", "−", text)  # a minus sign, not a hyphen
+    text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0?(\d{1,3})(?!\w)", _power, text)
     text = escape(text)
     if formula:
         text = re.sub(r"(?<![A-Za-z\\])([A-Za-z])(?![A-Za-z(])", r"*\1*", text)
     return (" " if before else "") + text + (" " if after else "")
+
+
+def _power(found: re.Match[str]) -> str:
+    ten = f"10{(found[2].strip('+') + found[3]).translate(UP)}"
+    return ten if found[1] == "1" else f"{found[1]} × {ten}"
 
 
 def paragraphs(text: str) -> str:

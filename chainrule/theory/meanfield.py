@@ -186,9 +186,7 @@ def length_decay(activation: Activation, weight_std: float, bias_std: float = 0.
     Source:
         Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation.
     """
-    q = max(fixed_point_length(activation, weight_std, bias_std), ALMOST_ZERO)
-    mean = expectation(lambda z: z * activation.value(z) * activation.slope(z), q, activation.kinks)
-    return weight_std**2 * mean / q
+    return _length_slope(fixed_point_length(activation, weight_std, bias_std), activation, weight_std)
 
 
 def xi_q(activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:
@@ -363,7 +361,8 @@ def critical_weight_std(activation: Activation, bias_std: float = 0.0) -> float:
     r"""The σ_w at which χ_1 = 1: gradients neither vanish nor explode, and information travels without limit.
 
     On the critical line σ_w² = 1 / E[φ'²] at the length q* that this very σ_w produces, so q solves
-    E[φ²] / E[φ'²] + σ_b² = q; the smallest solution is taken.
+    E[φ²] / E[φ'²] + σ_b² = q. The smallest solution counts at which deep layers do settle: GELU with a bias has a
+    solution, but loses its stable length before gradients are kept.
 
     Args:
         activation: φ.
@@ -376,7 +375,7 @@ def critical_weight_std(activation: Activation, bias_std: float = 0.0) -> float:
         Relative 1e-12.
 
     Raises:
-        ChainruleError: E502 if there is no critical point at a finite length, as for ReLU with a bias.
+        ChainruleError: E502 if there is no critical point at a finite length, as for ReLU or GELU with a bias.
 
     Source:
         Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation, figure 2.
@@ -396,11 +395,16 @@ def critical_weight_std(activation: Activation, bias_std: float = 0.0) -> float:
     values = [balance(q) for q in LENGTHS]
     for (low, before), (high, after) in itertools.pairwise(zip(LENGTHS, values, strict=True)):
         if before > 0 >= after:
-            return 1 / math.sqrt(chi(_root(balance, low, high), activation, 1.0))
+            q = _root(balance, low, high)
+            weight_std = 1 / math.sqrt(chi(q, activation, 1.0))
+            stable = _length_slope(q, activation, weight_std) < 1
+            # another, shorter length may be the one that is settled at; 1e-6 is far above the error of either
+            if stable and abs(fixed_point_length(activation, weight_std, bias_std) / q - 1) < 1e-6:
+                return weight_std
     raise ChainruleError(
         "E502",
         f"There is no critical weight_std at bias_std={bias_std!r}.",
-        "Where squared gradients would be kept, the length has no fixed point: the biases add to it at every layer.",
+        "Where squared gradients would be kept, the length does not settle: it grows at every layer.",
         "bias_std=0.0, or a bounded activation such as tanh",
     )
 
@@ -441,6 +445,13 @@ def length_gain(activation: Activation, q: float = 1.0) -> float:
         He, Zhang, Ren & Sun (2015), eq. 10, for ReLU.
     """
     return q / variance_map(q, activation, 1.0)
+
+
+def _length_slope(q: float, activation: Activation, weight_std: float) -> float:
+    """V'(q)."""
+    q = max(q, ALMOST_ZERO)
+    mean = expectation(lambda z: z * activation.value(z) * activation.slope(z), q, activation.kinks)
+    return weight_std**2 * mean / q
 
 
 def _iterated(step: Callable[[float], float], start: float, depth: int) -> list[float]:

@@ -81,7 +81,7 @@ def dropout_ridge(
         rate: p, probability that an input is dropped [1], 0 <= p < 1.
 
     Returns:
-        w [y / x]; 0 for a feature that is 0 in all rows.
+        w [y / x]; 0 to rounding for a feature that is 0 in all rows.
 
     Error:
         Relative 1e-14 times the condition number, which is not squared: it is solved by the singular values of X with
@@ -261,13 +261,11 @@ def zero_fraction(threshold: float, noise_std: float) -> float:
 
 
 def _filter(s: Floats, penalty: float) -> Floats:
-    """The factors s / (s² + λ); at λ = 0 singular values that are rounding are not inverted."""
+    """The factors s / (s² + λ); singular values that are rounding count as 0, which no small λ would hide."""
     if not 0 <= penalty < math.inf:
         raise ChainruleError("E501", f"penalty={penalty!r} is no penalty.", "It must be 0 or more.", "penalty=1.0")
-    if penalty > 0:
-        return s / (s * s + penalty)
     kept = s > 1e-13 * s.max(initial=0.0)  # rounding of a singular value: about 1e-16 √N of the largest
-    return np.where(kept, 1 / np.where(kept, s, 1.0), 0.0)
+    return np.where(kept, s / np.where(kept, s * s + penalty, 1.0), 0.0)
 
 
 def _scaled(factors: Floats, coefficients: Floats) -> Floats:

@@ -122,7 +122,7 @@ def linear(data: dataset.Data, split: dataset.Split) -> Float[np.ndarray, "T k"]
 
     train, _, test = (part.astype(np.float64) for part in inputs(data, split))
     said: np.ndarray = LinearRegression().fit(train, data.y[split.train]).predict(test)
-    return said
+    return said.reshape(len(test), -1)
 
 
 def ridge(data: dataset.Data, split: dataset.Split) -> Float[np.ndarray, "T k"]:
@@ -133,7 +133,9 @@ def ridge(data: dataset.Data, split: dataset.Split) -> Float[np.ndarray, "T k"]:
     _, spread = dataset.target_scaling(data, split.train)
     goal = data.y[split.train]
     models = [Ridge(alpha=strength).fit(train, goal) for strength in STRENGTHS]
-    errors = [np.mean(((m.predict(validation) - data.y[split.validation]) / spread) ** 2) for m in models]
+    # one target comes back without its axis
+    guesses = [model.predict(validation).reshape(len(validation), -1) for model in models]
+    errors = [np.mean(((guess - data.y[split.validation]) / spread) ** 2) for guess in guesses]
     said: np.ndarray = models[int(np.argmin(errors))].predict(test)
     return said.reshape(len(test), -1)
 

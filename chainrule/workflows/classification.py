@@ -1,6 +1,6 @@
 """Classification in tables and pictures: how often right, what is taken for what, and where it is surely wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from chainrule.measure import performance
 from chainrule.measure.performance import UNDEFINED
 from chainrule.workflows.baselines import notes
 from chainrule.workflows.members import Members, groups
-from chainrule.workflows.summary import LEVEL, exact, interval_words, over_seeds, undefined
+from chainrule.workflows.summary import LEVEL, PERCENT, SHARE, exact, interval_words, over_seeds, undefined
 
 PAIRS = 8  # most confused pairs that are listed
 MISTAKES = 12  # worst mistakes that are shown
@@ -90,23 +90,23 @@ def row(
     precision, recall, f1 = performance.precision(tables), performance.recall(tables), performance.f1(tables)
     share = np.array([performance.accuracy(t, s) for t, s in zip(true, said, strict=True)])
     quantities = [
-        with_binomial(over_seeds(COLUMNS[0], share, places), len(true[0])),
-        over_seeds(COLUMNS[1], performance.macro(precision), places, note=why(precision, "precision")),
-        over_seeds(COLUMNS[2], performance.macro(recall), places, note=why(recall, "recall")),
-        over_seeds(COLUMNS[3], performance.macro(f1), places, note=why(f1, "f1")),
-        over_seeds(COLUMNS[4], performance.weighted(f1, tables), places),
+        with_binomial(over_seeds(COLUMNS[0], share, places, within=SHARE), len(true[0])),
+        score(COLUMNS[1], performance.macro(precision), places, "precision"),
+        score(COLUMNS[2], performance.macro(recall), places, "recall"),
+        score(COLUMNS[3], performance.macro(f1), places, "f1"),
+        score(COLUMNS[4], performance.weighted(f1, tables), places, "weighted"),
     ]
     if count == 2:
         areas = [
             0.5 if f else float(performance.auc(t, o[:, 1])) for t, o, f in zip(true, outputs, failed, strict=True)
         ]
-        quantities.append(over_seeds("ROC AUC", areas, places))
+        quantities.append(score("ROC AUC", areas, places, "auc"))
     return tuple(quantities)
 
 
-def why(scores: np.ndarray, name: str) -> str:
-    """When a score is undefined, if it is so for any class and seed."""
-    return "" if np.isfinite(scores).all() else UNDEFINED[name]
+def score(name: str, values: Sequence[float] | np.ndarray, places: tuple[int, ...], kind: str) -> Quantity:
+    """A share with its interval; ``kind`` names in ``UNDEFINED`` when it does not exist."""
+    return over_seeds(name, values, places, within=SHARE, undefined_when=UNDEFINED[kind])
 
 
 def with_binomial(quantity: Quantity, rows: int) -> Quantity:
@@ -125,14 +125,14 @@ def per_class(members: Members) -> Sheet:
     rows = []
     for k, label in enumerate(members.data.classes):
         found = [
-            over_seeds(column, values[:, k], places, note=why(values[:, k], name))
+            score(column, values[:, k], places, name)
             for column, (name, values) in zip(columns, scores.items(), strict=False)
         ]
         rows.append((label, (*found, exact(columns[3], float(tables[:, k].sum(-1).mean())))))
     total = exact(columns[3], float(tables[0].sum()))
     pairs = list(zip(columns, scores.values(), strict=False))
-    macro = tuple(over_seeds(c, performance.macro(v), places) for c, v in pairs)
-    weighted = tuple(over_seeds(c, performance.weighted(v, tables), places) for c, v in pairs)
+    macro = tuple(score(c, performance.macro(v), places, "macro") for c, v in pairs)
+    weighted = tuple(score(c, performance.weighted(v, tables), places, "weighted") for c, v in pairs)
     rows += [("macro mean", (*macro, total)), ("mean weighted by rows", (*weighted, total))]
     return Sheet(f"Test rows by class, {interval_words(places)}", columns, tuple(rows))
 
@@ -149,8 +149,8 @@ def confused(members: Members) -> Sheet:
         (
             f"{members.data.classes[true]} taken for {members.data.classes[said]}",
             (
-                over_seeds(columns[0], share[:, true, said], members.groups, "%"),
-                over_seeds(columns[1], 100 * tables[:, true, said] / wrong, members.groups, "%"),
+                over_seeds(columns[0], share[:, true, said], members.groups, "%", PERCENT),
+                over_seeds(columns[1], 100 * tables[:, true, said] / wrong, members.groups, "%", PERCENT),
             ),
         )
         for true, said in order

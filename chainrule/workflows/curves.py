@@ -5,7 +5,7 @@ import numpy as np
 from chainrule.evidence.evaluation import Quantity, Sheet
 from chainrule.evidence.figure import Band, Figure, Line, Mark, Panel, Points, numbers
 from chainrule.workflows.members import Members
-from chainrule.workflows.summary import band, interval_words, over_seeds
+from chainrule.workflows.summary import ANY, AT_MOST_ONE, POSITIVE, SHARE, band, interval_words, over_seeds
 
 PARTS = ("training", "validation")
 
@@ -17,13 +17,23 @@ def figure(members: Members) -> Figure:
     for column, name in enumerate(names(members)):
         marks: list[Mark] = []
         for colour, part in enumerate(PARTS):
-            mean, low, high = band(members.curve(part, column), members.groups)
+            mean, low, high = interval(members, part, column)
             marks.append(Line(numbers(epochs), numbers(mean), label=part, colour=colour))
             marks.append(Band(numbers(epochs), numbers(low), numbers(high), colour=colour))
         chosen = at_chosen(members, "validation", column)
         marks.append(Points(numbers(members.chosen_epochs), numbers(chosen), label="chosen, one per seed", colour=2))
         panels.append(Panel(tuple(marks), x="epoch", y=name, log="y" if column == 0 else ""))
     return Figure(tuple(panels), caption(members))
+
+
+def interval(members: Members, part: str, column: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and interval of a curve; of a loss, which is positive and drawn on a logarithmic axis, by its logarithm."""
+    values = members.curve(part, column)
+    if column == 0:
+        with np.errstate(divide="ignore"):
+            mean, low, high = (np.exp(ends) for ends in band(np.log(values), members.groups))
+        return mean, low, high
+    return band(values, members.groups, SHARE if members.data.task == "classification" else AT_MOST_ONE)
 
 
 def names(members: Members) -> tuple[str, str]:
@@ -44,7 +54,7 @@ def caption(members: Members) -> str:
     words = [
         f"{members.data.title}: loss and {'accuracy' if members.data.task == 'classification' else 'R²'} after each "
         f"epoch on {shown} {len(rows.train):,} training rows and on the {len(rows.validation):,} validation rows; "
-        f"{interval_words(members.groups)}.",
+        f"{interval_words(members.groups)} (of the logarithm of the loss).",
         f"Points: the epoch with the lowest validation loss, whose parameters are kept, {epochs_in_words(members)}.",
     ]
     if losses.mean is not None and last.mean is not None:
@@ -75,11 +85,14 @@ def at_chosen(members: Members, part: str, column: int) -> np.ndarray:
 def sheet(members: Members) -> Sheet:
     """The curves in numbers: how far validation is behind training where the model was chosen, and at the end."""
     metric = "accuracy" if members.data.task == "classification" else "R²"
+    share = SHARE if metric == "accuracy" else AT_MOST_ONE
+    ranges = (POSITIVE, POSITIVE, ANY, share, share)
     columns = ("training loss", "validation loss", "gap", f"training {metric}", f"validation {metric}")
 
     def row(pick: list[np.ndarray]) -> tuple[Quantity, ...]:
         values = (pick[0], pick[1], pick[1] - pick[0], pick[2], pick[3])
-        return tuple(over_seeds(n, v, members.groups) for n, v in zip(columns, values, strict=True))
+        triples = zip(columns, values, ranges, strict=True)
+        return tuple(over_seeds(name, value, members.groups, "", within) for name, value, within in triples)
 
     pairs = [(part, column) for column in (0, 1) for part in PARTS]
     chosen = row([at_chosen(members, part, column) for part, column in pairs])

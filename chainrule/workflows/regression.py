@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 from chainrule.evidence.evaluation import Quantity, Sheet
-from chainrule.evidence.figure import Bars, Dots, Figure, Line, Panel, numbers
+from chainrule.evidence.figure import Band, Dots, Figure, Line, Panel, numbers
 from chainrule.measure import performance
 from chainrule.measure.performance import UNDEFINED
 from chainrule.workflows.members import Members, groups
-from chainrule.workflows.summary import exact, interval_words, over_seeds
+from chainrule.workflows.summary import AT_MOST_ONE, PERCENT, POSITIVE, band, exact, interval_words, over_seeds
 
 BINS = 21
 MOST_DOTS = 2_000
@@ -62,12 +62,16 @@ def row(members: Members, predicted: tuple[np.ndarray, ...], k: int) -> tuple[Qu
     values = np.array([errors(t[:, k], p[:, k]) for t, p in zip(truth(members), predicted, strict=False)])
     units = (unit(members, 2), unit(members), unit(members), "")
     constant = bool(np.isfinite(values[:, 0]).all() and not np.isfinite(values[:, 3]).all())
-    words = ("", "", "", UNDEFINED["r2"] if constant else "")
-    return tuple(over_seeds(n, values[:, i], places, units[i], words[i]) for i, n in enumerate(COLUMNS))
+    ranges = (POSITIVE, POSITIVE, POSITIVE, AT_MOST_ONE)
+    words = UNDEFINED["r2"] if constant else ""
+    return tuple(over_seeds(n, values[:, i], places, units[i], ranges[i], words) for i, n in enumerate(COLUMNS))
 
 
 def cross_validation(members: Members, baselines: Mapping[str, list[np.ndarray]]) -> Sheet:
     """Errors on each fold, and their mean, beside linear regression on the same folds.
+
+    Source:
+        Bengio & Grandvalet (2004), No unbiased estimator of the variance of k-fold cross-validation.
 
     Args:
         members: One network per fold.
@@ -78,6 +82,7 @@ def cross_validation(members: Members, baselines: Mapping[str, list[np.ndarray]]
     rows, k = [], len(members.replicas)
     targets = members.data.targets
     units = (unit(members), unit(members), "") * 2
+    ranges = (POSITIVE, POSITIVE, AT_MOST_ONE) * 2
     for t, target in enumerate(targets):
         values = []
         for true, own, other in zip(truth(members), said(members), baselines[name], strict=True):
@@ -89,13 +94,16 @@ def cross_validation(members: Members, baselines: Mapping[str, list[np.ndarray]]
                 for c, v, u in zip(columns, line, units, strict=True)
             )
             rows.append((f"{prefix}fold {fold + 1}", cells))
-        warning = "folds share training rows, so the interval is too narrow (Bengio & Grandvalet 2004)"
         mean = tuple(
-            over_seeds(c, [line[i] for line in values], range(k), u, warning)
+            over_seeds(c, [line[i] for line in values], range(k), u, ranges[i])
             for i, (c, u) in enumerate(zip(columns, units, strict=True))
         )
         rows.append((f"{prefix}mean of {k} folds", mean))
-    return Sheet(f"{k}-fold cross-validation", columns, tuple(rows))
+    return Sheet(
+        f"{k}-fold cross-validation; folds share training rows, so the interval of their mean is too narrow",
+        columns,
+        tuple(rows),
+    )
 
 
 # pictures ──────────────────────────────────────────────────────────────────────────────
@@ -154,16 +162,10 @@ def histogram(members: Members, residuals: list[np.ndarray], label: str) -> Pane
     edges = np.linspace(-reach, reach, BINS + 1)
     shares = np.stack([np.histogram(np.clip(r, -reach, reach), edges)[0] / len(r) for r in residuals]) * 100
     places = [members.groups[s] for s in alive(members)]
-    found = [over_seeds("", shares[:, i], places) for i in range(BINS)]
-    centres = (edges[:-1] + edges[1:]) / 2
-    digits = max(0, 1 - int(np.floor(np.log10(reach))))
-    bars = Bars(
-        tuple(f"{c:.{digits}f}" for c in centres),
-        tuple(q.mean for q in found),
-        tuple(q.low for q in found),
-        tuple(q.high for q in found),
-    )
-    return Panel((bars,), x=f"{label}, outer bins with all beyond", y="share of test rows [%]")
+    corners = np.repeat(edges, 2)[1:-1]
+    mean, low, high = (np.repeat(ends, 2) for ends in band(shares, places, PERCENT))
+    marks = (Line(numbers(corners), numbers(mean)), Band(numbers(corners), numbers(low), numbers(high)))
+    return Panel(marks, x=f"{label}, outer bins with all beyond", y="share of test rows [%]")
 
 
 def located(members: Members) -> bool:

@@ -11,8 +11,20 @@ from chainrule.evidence.evaluation import Quantity
 LEVEL = 0.95
 
 
+ANY = (-np.inf, np.inf)
+SHARE = (0.0, 1.0)
+PERCENT = (0.0, 100.0)
+POSITIVE = (0.0, np.inf)
+AT_MOST_ONE = (-np.inf, 1.0)  # R²
+
+
 def over_seeds(
-    name: str, values: Sequence[float] | Float[np.ndarray, " S"], groups: Sequence[int], unit: str = "", note: str = ""
+    name: str,
+    values: Sequence[float] | Float[np.ndarray, " S"],
+    groups: Sequence[int],
+    unit: str = "",
+    within: tuple[float, float] = ANY,
+    undefined_when: str = "",
 ) -> Quantity:
     """The mean over seeds with its 95 % t-interval.
 
@@ -23,7 +35,8 @@ def over_seeds(
         values: [S] one number per seed; not finite where a member failed.
         groups: [S] which seeds share their rows.
         unit: Its unit, empty if it has none.
-        note: Printed beside it.
+        within: What values are possible; an interval that leaves this range is cut, which costs no coverage.
+        undefined_when: When a seed has no value, as half a sentence.
 
     Returns:
         The quantity. Without a mean if any seed has none: a mean over the others would flatter.
@@ -36,14 +49,12 @@ def over_seeds(
     numbers = np.asarray(values, dtype=np.float64)
     missing = int((~np.isfinite(numbers)).sum())
     if missing:
-        words = f"undefined for {missing} of {len(numbers)} seeds; a mean over the others would flatter"
-        return Quantity(name, None, None, None, unit, note=f"{words}; {note}" if note else words)
+        return undefined(name, f"{undefined_when or 'diverged'} ({missing} of {len(numbers)} seeds)", unit)
     independent = by_group(numbers[:, None], groups)[:, 0]
     low, high = (float(end.item()) for end in mean_interval(independent[None, :, None], LEVEL))
     if not np.isfinite(low):
-        note = "; ".join(filter(None, ["one seed has no interval", note]))
-        return Quantity(name, float(independent.mean()), None, None, unit, note=note)
-    return Quantity(name, float(independent.mean()), low, high, unit, note=note)
+        return exact(name, float(independent.mean()), unit, "one seed has no interval")
+    return Quantity(name, float(independent.mean()), max(low, within[0]), min(high, within[1]), unit)
 
 
 def exact(name: str, value: float, unit: str = "", note: str = "") -> Quantity:
@@ -53,7 +64,7 @@ def exact(name: str, value: float, unit: str = "", note: str = "") -> Quantity:
 
 def undefined(name: str, why: str, unit: str = "") -> Quantity:
     """A quantity that does not exist here."""
-    return Quantity(name, None, None, None, unit, note=why)
+    return Quantity(name, None, None, None, unit, note=f"undefined: {why}")
 
 
 def by_group(values: Float[np.ndarray, "S T"], groups: Sequence[int]) -> Float[np.ndarray, "G T"]:
@@ -63,7 +74,7 @@ def by_group(values: Float[np.ndarray, "S T"], groups: Sequence[int]) -> Float[n
 
 
 def band(
-    values: Float[np.ndarray, "S T"], groups: Sequence[int]
+    values: Float[np.ndarray, "S T"], groups: Sequence[int], within: tuple[float, float] = ANY
 ) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
     """Mean over seeds and its 95 % t-interval at every step; seeds that ended earlier are left out there."""
     centre = np.full((3, values.shape[1]), np.nan)
@@ -73,7 +84,7 @@ def band(
             continue
         independent = by_group(column[alive, None], [g for g, a in zip(groups, alive, strict=True) if a])
         centre[0, t] = independent.mean()
-        centre[1, t], centre[2, t] = (float(end.item()) for end in mean_interval(independent[None], LEVEL))
+        centre[1:, t] = np.clip([end.item() for end in mean_interval(independent[None], LEVEL)], *within)
     return centre[0], centre[1], centre[2]
 
 

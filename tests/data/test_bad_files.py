@@ -316,7 +316,7 @@ TABLES = {
     ),
 }
 
-EXIT = {"E301": 69, "E402": 78}
+EXIT = {"E301": 69, "E305": 69, "E402": 78}
 
 
 @pytest.fixture(autouse=True)

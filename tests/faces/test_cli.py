@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -230,12 +231,14 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_signal_ends_politely(number: int, status: int, tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM and SIGHUP in mid-run end with their status, without a traceback, and the rerun succeeds."""
     environment = os.environ | {"CHAINRULE_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "chainrule", "train", "data=digits", "--seeds", "30", "--epochs", "40"]
+    words = [sys.executable, "-m", "chainrule", "train", "data=digits", "--seeds", "200", "--epochs", "60"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True) as process:
-        assert process.stderr is not None
-        while "step" not in process.stderr.readline():  # training has begun
+        while not list((tmp_path / "store").rglob("cell.json")):  # the first shard is stored
             assert process.poll() is None
+            time.sleep(0.1)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == status
+    assert "the same command continues there" in errors
     assert "Traceback" not in errors
+    assert call("verify") == 0

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cases import LEAD, random_batch, random_params
 from chainrule.calculus.activations import ACTIVATIONS
 from chainrule.calculus.backprop import Objective
 from chainrule.calculus.losses import objective
 from chainrule.calculus.network import flatten
 from chainrule.calculus.products import hessian_product
 from chainrule.measure.curvature import lanczos, spectral_density, top_eigenvalues, trace
+from tests.cases import LEAD, random_batch, random_params
 
 F64 = torch.float64
 
@@ -202,7 +202,7 @@ def test_the_sharpness_of_networks_is_the_largest_eigenvalue_of_their_dense_hess
     """With Hessian-vector products of stacked networks in place of matrices the reading is that of eigvalsh."""
     widths = (5, 4, 3)
     params, (x, y) = random_params(widths), random_batch(widths, 20)
-    matvec = hessian_product(params, x, y, Objective(ACTIVATIONS["tanh"], objective("mse", "linear")))
+    matvec = hessian_product(params, x, y, Objective(objective("squared_error", "linear"), ACTIVATIONS["tanh"]))
     size = flatten(params).shape[-1]
     columns = [matvec(torch.eye(size, dtype=F64)[i].expand(*LEAD, size).contiguous()) for i in range(size)]
     exact = torch.linalg.eigvalsh(torch.stack(columns, dim=-1))

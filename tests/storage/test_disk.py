@@ -145,6 +145,10 @@ def test_a_new_file_replaces_none(tmp_path: Path) -> None:
     with pytest.raises(ChainruleError, match="E204"):
         disk.write_synced(tmp_path / "x", b"other")
     assert disk.read_bytes(tmp_path / "x") == b"data"
+    (tmp_path / "ordinary").touch()  # as any program makes a file under this umask
+    disk.write_atomic(tmp_path / "document", b"text")
+    disk.append(tmp_path / "journal", b"line")
+    assert len({(tmp_path / name).stat().st_mode for name in ("ordinary", "document", "journal")}) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 1000])

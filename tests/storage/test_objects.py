@@ -71,10 +71,27 @@ def test_an_object_is_written_once(store: Store) -> None:
 def test_files_of_an_object_are_read_only(store: Store) -> None:
     """No permission to write is set, and the manifest tells kind, hashes and sizes."""
     store.put(KEY, FILES, "cell")
-    assert {path.stat().st_mode & 0o222 for path in store.place(KEY).iterdir()} == {0}
+    assert {path.stat().st_mode & 0o777 for path in store.place(KEY).iterdir()} == {0o444}
     manifest = json.loads((store.place(KEY) / MANIFEST).read_bytes())
     assert manifest["kind"] == "cell"
     assert {name: record["size"] for name, record in manifest["files"].items()} == {"a.bin": 3, "b.json": 2, "empty": 0}
+
+
+def test_a_damaged_object_is_durably_set_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both folders that a rename into quarantine changes are synced after it."""
+    store.put(KEY, FILES, "cell")
+    (store.place(KEY) / "a.bin").unlink()
+    seen: list[tuple[str, Path]] = []
+    monkeypatch.setattr(disk, "operation", lambda kind, *paths: seen.append((kind, paths[-1])))
+    store.set_aside(store.verify())
+    quarantine = store.folder / "quarantine"
+    assert [(kind, path) for kind, path in seen if kind in disk.CHANGES] == [
+        ("mkdir", quarantine),
+        ("sync folder", store.folder),
+        ("rename", quarantine / f"{KEY}-0"),
+        ("sync folder", quarantine),
+        ("sync folder", store.place(KEY).parent),
+    ]
 
 
 def test_obtain_computes_once(store: Store) -> None:
