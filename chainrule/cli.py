@@ -40,7 +40,8 @@ app = typer.Typer(
     "A claim is a formula that predicts a number, networks trained to measure it, and a rule fixed in advance. "
     "Begin with `chainrule list`, then `chainrule run backprop-exactness`, then `chainrule report`.",
 )
-out = Console(highlight=False, soft_wrap=True)
+WIDE = 118  # columns where the terminal does not say: a file, a pipe, a log
+out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
 err = Console(stderr=True, highlight=False)
 Result = TypeVar("Result")
 COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
@@ -72,6 +73,7 @@ def list_claims(
         out.print(catalogue_page(chosen(chapters or [])), end="", markup=False)
     else:
         grid = Grid("", "claim", "kind", "statement", f"verdict ({profile})", box=None, pad_edge=False)
+        grid.columns[1].no_wrap = grid.columns[4].no_wrap = True
         for claim, row in zip(chosen(chapters or []), rows, strict=True):
             grid.add_row(claim.letter, claim.id, claim.kind, claim.statement, coloured(row))
         out.print(grid)
@@ -175,10 +177,9 @@ def theory(
             return say_json(
                 [{"formula": f.name, "arguments": list(f.arguments), "is": f.summary} for f in listed.values()]
             )
-        grid = Grid("formula", "arguments", "is", box=None, pad_edge=False)
         for found in listed.values():
-            grid.add_row(found.name, " ".join(found.arguments), found.summary)
-        return out.print(grid)
+            out.print(f"[bold]{found.name}[/bold] {' '.join(found.arguments)}\n    {found.summary}", soft_wrap=True)
+        return None
     value = formulas.evaluate(formula, pairs(arguments or []))
     if as_json:
         say_json({"formula": formula, "value": value})
@@ -539,31 +540,32 @@ def coloured(row: dict[str, object]) -> str:
 
 def print_verdicts(findings: list[Finding]) -> None:
     """The verdicts as a table: prediction and measurement of the deciding point."""
-    grid = Grid("", "claim", "verdict", "because", box=None, pad_edge=False)
+    grid = Grid("", "claim", "verdict", "control", "because", box=None, pad_edge=False)
+    grid.columns[1].no_wrap = grid.columns[2].no_wrap = True
     for found in findings:
         mark = " (vacuous)" if found.vacuous else ""
-        grid.add_row(found.letter, found.id, f"[{COLOURS[found.outcome]}]{found.outcome}[/]{mark}", found.because)
+        outcome = f"[{COLOURS[found.outcome]}]{found.outcome}[/]{mark}"
+        grid.add_row(found.letter, found.id, outcome, found.control, found.because)
     out.print(grid)
 
 
 def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
     """The tables of a trained run."""
     for sheet in evaluation.sheets[: 1 if brief else None]:
-        grid = Grid(sheet.title, *sheet.columns, box=None, pad_edge=False)
+        out.print(sheet.title, markup=False, style="bold")
+        grid = Grid("", *sheet.columns, box=None, pad_edge=False)
         for name, quantities in sheet.rows:
-            grid.add_row(name, *(quantity_text(q.mean, q.low, q.high, q.note) for q in quantities))
+            grid.add_row(name, *(quantity_text(q.mean, q.low, q.high) for q in quantities))
         out.print(grid)
         out.print("")
     out.print(f"run {evaluation.run[:12]}   Next: chainrule show {evaluation.run[:12]} --to torch", markup=False)
 
 
-def quantity_text(mean: float | None, low: float | None, high: float | None, note: str) -> str:
-    """A mean with its interval, four significant digits; a note where it is undefined."""
+def quantity_text(mean: float | None, low: float | None, high: float | None) -> str:
+    """A mean with its interval, three significant digits; a dash where it is undefined."""
     if mean is None:
-        return f"undefined ({note})" if note else "undefined"
-    if low is None or high is None:
-        return f"{mean:.4g}"
-    return f"{mean:.4g} \\[{low:.4g}, {high:.4g}]"
+        return "–"
+    return f"{mean:.4g}" if low is None or high is None or low == high else f"{mean:.4g} \\[{low:.3g}, {high:.3g}]"
 
 
 def say_json(value: object) -> None:

@@ -3,11 +3,11 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 
-def slope(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"]) -> Float[Tensor, "*m"]:
+def slope(values: Float[Tensor, "*m T"], steps: Num[Tensor, " T"]) -> Float[Tensor, "*m"]:
     r"""Slope of the least-squares line through a curve.
 
     .. math::  \frac{\sum_t (s_t - \bar s) v_t}{\sum_t (s_t - \bar s)^2}
@@ -28,7 +28,7 @@ def slope(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"]) -> Float[Te
     return ((values - values.mean(-1, keepdim=True)) * centred).sum(-1) / centred.square().sum()
 
 
-def rate(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"]) -> Float[Tensor, "*m"]:
+def rate(values: Float[Tensor, "*m T"], steps: Num[Tensor, " T"]) -> Float[Tensor, "*m"]:
     """Exponential rate of a positive curve: the slope of its logarithm, negative where it decays.
 
     Args:
@@ -45,7 +45,7 @@ def rate(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"]) -> Float[Ten
     return slope(torch.where(values > 0, values, float("nan")).log(), steps)
 
 
-def first_below(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"], level: float) -> Float[Tensor, "*m"]:
+def first_below(values: Float[Tensor, "*m T"], steps: Num[Tensor, " T"], level: float) -> Float[Tensor, "*m"]:
     """First step at which a curve is at or below a level.
 
     Args:
@@ -63,7 +63,7 @@ def first_below(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"], level
     return _first(values <= level, steps.to(values.dtype))
 
 
-def first_above(values: Float[Tensor, "*m T"], steps: Float[Tensor, " T"], level: float) -> Float[Tensor, "*m"]:
+def first_above(values: Float[Tensor, "*m T"], steps: Num[Tensor, " T"], level: float) -> Float[Tensor, "*m"]:
     """First step at which a curve is at or above a level; see ``first_below``.
 
     Args:
@@ -99,5 +99,5 @@ def plateau(values: Float[Tensor, "*m T"], share: float) -> Float[Tensor, "*m"]:
     return torch.where(end.isnan().any(-1), float("nan"), median)
 
 
-def _first(reached: Tensor, steps: Float[Tensor, " T"]) -> Float[Tensor, "*m"]:
+def _first(reached: Tensor, steps: Num[Tensor, " T"]) -> Float[Tensor, "*m"]:
     return torch.where(reached.any(-1), steps[reached.to(torch.int8).argmax(-1)], float("nan"))

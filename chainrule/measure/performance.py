@@ -7,6 +7,7 @@ predictions themselves (a diverged network) makes errors of numbers NaN too.
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from chainrule.errors import ChainruleError
@@ -337,7 +338,7 @@ def _hits(confusion: Int[np.ndarray, "*m K K"]) -> Int[np.ndarray, "*m K"]:
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
-def _ratio(part: Floats | Int[np.ndarray, "*m"], whole: Floats | Int[np.ndarray, "*m"]) -> Floats:
+def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     """Part / whole, NaN where the whole is 0."""
     quotient: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)
     return quotient

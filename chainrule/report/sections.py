@@ -1,5 +1,6 @@
 """Evidence as Markdown blocks: tables, sections and captions. What chapters place, and what nobody writes by hand."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -14,6 +15,7 @@ WORKFLOW_CONFIDENCE = "95 %"  # of every interval of an Evaluation, by its defin
 TABLE_ROWS = 12  # a test with more points shows them in its figure only
 HASH_DIGITS = 16  # enough to tell any two apart
 DIRECTION = "is larger"  # how the words of the rule ``differs`` begin: its prediction is a direction, not a number
+INERT = ("0", "none", "false")  # settings that do nothing, and go without saying where no workflow has another
 NO_CLAIM = "No claim was tested for this report."
 NO_WORKFLOW = "No workflow was run for this report."
 
@@ -65,24 +67,29 @@ def picture(figure: Figure, name: str, words: str, pictures: dict[str, Figure]) 
     return f"![{words}](pictures/{key}){{#{label('fig', name)}}}"
 
 
+def floating(block: str) -> str:
+    """A block that goes to the top or the bottom of a page."""
+    return f"::: floating\n{block}\n:::"
+
+
 def listing(text: str) -> str:
     """Lines in the typewriter face."""
     return "```\n" + "\n".join(line.replace("```", "'''") for line in text.splitlines()) + "\n```"
 
 
 def sentence(text: str) -> str:
-    """Text that begins with a capital and ends with a full stop.
+    """Text that begins with a capital and ends with a full stop; a symbol or a name at its beginning keeps its case.
 
     Example:
-        >>> sentence("agrees within 5 %"), sentence("")
-        ('Agrees within 5 %.', '')
+        >>> sentence("agrees within 5 %"), sentence("n copies of a unit"), sentence("he_normal stalls")
+        ('Agrees within 5 %.', 'n copies of a unit.', 'he_normal stalls.')
     """
     text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
+    return stopped(text[:1].upper() + text[1:] if re.match(r"(a|[a-z]{2,})[ ,:;-]", text) else text)
 
 
 def stopped(text: str) -> str:
-    """Text that ends with a full stop; what begins it may be a name, and keeps its case."""
+    """Text that ends with a full stop."""
     return text if not text or text.endswith((".", "!", "?")) else f"{text}."
 
 
@@ -111,7 +118,7 @@ def enumerated(parts: Sequence[str]) -> str:
 
 def quantity(q: Quantity) -> str:
     """A quantity of a workflow: mean, interval over seeds, and the interval for the size of the test set."""
-    text = interval(q.mean, q.low, q.high, q.unit, q.note)
+    text = interval(q.mean, q.low, q.high, q.unit, q.note.removeprefix("undefined: "))
     if q.mean is not None and q.binomial_low is not None and q.binomial_high is not None:
         text += f"; test set {interval(q.mean, q.binomial_low, q.binomial_high).split(' ', 1)[-1]}"
     if q.mean is not None and q.note:
@@ -189,7 +196,9 @@ def verdict_table(findings: Sequence[Finding]) -> str:
         for i, part in enumerate(finding.parts):
             link = f"[**{escape(finding.letter)}** {escape(finding.id)}](#{label('sec', finding.id)})" if i == 0 else ""
             outcome = standing(part.verdict.outcome, part.vacuous, is_exploratory(finding))
-            rows.append((link, inline(part.title), finding.kind, outcome, *shown(part), part.control.outcome))
+            rows.append(
+                (link, inline(sentence(part.title)[:-1]), finding.kind, outcome, *shown(part), part.control.outcome)
+            )
     words = [
         f"Verdicts of {counted(len(findings), 'claim')} and {counted(len(rows), 'test')}.",
         "Measured is a mean over seeds, in brackets its simultaneous interval.",
@@ -222,7 +231,7 @@ def claim_blocks(finding: Finding, pictures: dict[str, Figure]) -> Iterator[str]
         yield "#### Derivation {.unnumbered .unlisted}"
         yield paragraphs(text)
     for i, part in enumerate(finding.parts, start=1):
-        title = f"Test {i}: {inline(part.title)}" if len(finding.parts) > 1 else "Test"
+        title = f"Test {i}: {inline(part.title.rstrip('.'))}" if len(finding.parts) > 1 else "Test"
         yield f"#### {title} {{.unnumbered .unlisted}}"
         yield from part_blocks(finding, part, f"{finding.id}-{i}", pictures)
     yield f"*Source.* {inline(' '.join(finding.source.split()))}"
@@ -250,7 +259,7 @@ def part_blocks(finding: Finding, part: PartFinding, name: str, pictures: dict[s
             ("Rule", f"{inline(sentence(f'measured {part.rule}'))} {inline(sentence(part.tolerance))}"),
         )
     )
-    yield f"::: floating\n{picture(part.figure, name, caption(part), pictures)}\n:::"
+    yield floating(picture(part.figure, name, caption(part), pictures))
     if tabulated:
         yield points_table(part, name)
     outcome = standing(part.verdict.outcome, part.vacuous, is_exploratory(finding))
@@ -276,7 +285,8 @@ def caption(part: PartFinding) -> str:
     words = [inline(sentence(part.title))]
     if part.figure.caption.strip(". ") not in ("", part.title.strip(". ")):
         words.append(inline(sentence(part.figure.caption)))
-    if any(isinstance(mark, Points) and mark.low for panel in part.figure.panels for mark in panel.marks):
+    bars = any(isinstance(mark, Points) and mark.low for panel in part.figure.panels for mark in panel.marks)
+    if bars and not re.search(r"interval|bars?\b|seeds|means?\b", part.figure.caption):
         words.append(
             escape(
                 f"Points are means over {counted(c.seeds, 'seed')}, with intervals that hold together "
@@ -353,12 +363,14 @@ def settings(evaluations: Sequence[Evaluation]) -> str:
         ("seeds", [str(e.seeds) for e in evaluations]),
         *((name.replace("_", " "), [e.condition.get(name, "–") for e in evaluations]) for name in names),
     ]
-    alike = [f"{name} {cells[0]}" for name, cells in rows if len(cells) > 1 and len(set(cells)) == 1]
+    alike = [
+        f"{name} {cells[0]}"
+        for name, cells in rows
+        if len(cells) > 1 and len(set(cells)) == 1 and cells[0] not in INERT
+    ]
     differing = [(escape(name), *map(escape, cells)) for name, cells in rows if len(cells) == 1 or len(set(cells)) > 1]
     intro = f"@{label('tbl', 'settings')} shows " + (
-        f"where the workflows differ; in common they have {escape('; '.join(alike))}."
-        if alike
-        else "the settings of the workflows."
+        f"where the workflows differ; in common they have {escape('; '.join(alike))}." if alike else "the settings."
     )
     heads = ("Setting", *(escape(e.title) for e in evaluations))
     widths = (28, *(max(8, 72 // len(evaluations)) for _ in evaluations))
@@ -378,10 +390,11 @@ def workflow_blocks(evaluation: Evaluation, name: str, pictures: dict[str, Figur
             ("Diverged", escape(lost) if evaluation.diverged else ""),
         )
     )
-    for i, sheet in enumerate(evaluation.sheets, start=1):
-        yield sheet_table(sheet, f"{name}-{i}", evaluation)
+    tables = [sheet_table(sheet, f"{name}-{i}", evaluation) for i, sheet in enumerate(evaluation.sheets, start=1)]
+    yield from tables[:1]
     for key, figure in evaluation.figures.items():
-        yield picture(figure, f"{name}-{key}", escape(sentence(figure.caption or key)), pictures)
+        yield floating(picture(figure, f"{name}-{key}", escape(sentence(figure.caption or key)), pictures))
+    yield from tables[1:]  # tables can be broken, and so fill the pages around the figures
 
 
 def sheet_table(sheet: Sheet, name: str, evaluation: Evaluation) -> str:
@@ -397,14 +410,14 @@ def sheet_table(sheet: Sheet, name: str, evaluation: Evaluation) -> str:
         + [quantity(msgspec.structs.replace(q, unit="") if unit else q) for q, unit in zip(cells, shared, strict=True)]
         for row, cells in sheet.rows
     ]
-    words = (
-        f"{sentence(sheet.title)} Means over {counted(evaluation.seeds, 'seed')}, intervals at {WORKFLOW_CONFIDENCE}"
-    )
+    words = sentence(sheet.title)
+    if "interval" not in sheet.title:
+        words += f" Means over {counted(evaluation.seeds, 'seed')}, intervals at {WORKFLOW_CONFIDENCE}."
     if any(q.binomial_low is not None for _, cells in sheet.rows for q in cells):
-        words += "; the second interval is Wilson's for the size of the test set"
+        words += " The second interval is Wilson's, for the size of the test set."
     first = max(16, 60 // (len(heads) + 1))
     widths = (first, *((100 - first) // len(heads) for _ in heads))
-    return table(("", *heads), rows, escape(f"{words}."), name, widths)
+    return table(("", *heads), rows, escape(words), name, widths)
 
 
 # ---------------------------------------------------------------------------------------------------- reproduction
@@ -454,6 +467,8 @@ def version_rows(
 
 
 def train_command(evaluation: Evaluation) -> str:
-    """The command that repeats a workflow."""
-    fields = [f"{name}={value}" for name, value in evaluation.condition.items() if name != "data"]
+    """The command that repeats a workflow; the data themselves give the first and the last width."""
+    hidden = ",".join(evaluation.condition.get("widths", "").split(",")[1:-1])
+    changed = evaluation.condition | {"widths": hidden}
+    fields = [f"{name}={value}" for name, value in changed.items() if name != "data"]
     return " ".join(["chainrule train", f"data={evaluation.data}", *fields, f"--seeds {evaluation.seeds}"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise, zip_longest
 
 SIGNIFICANT = 2  # digits of the half-width that decide how far a number is printed (GUM 2008, section 7.2.6)
-LONGEST = 8  # digits of a number whose interval is narrower than any reader's use for it
+LONGEST = 8  # digits: an interval that would need more of them is no interval, but rounding
 FEWEST = 4  # digits of a number that has no interval
 
 _ADDRESS = r"https://[A-Za-z0-9./_%?=&~+-]*[A-Za-z0-9/]"
@@ -128,8 +128,9 @@ def interval(value: float | None, low: float | None, high: float | None, unit: s
     half = (known[1] - known[0]) / 2 if len(known) == 2 else 0.0
     largest = max(abs(v) for v in (value, *known))
     leading = math.floor(math.log10(largest)) if largest else 0
-    longest = LONGEST - 1 - leading
-    places = min(decimals(half), longest) if half > 0 else (FEWEST if not known else LONGEST) - 1 - leading
+    if half <= largest * 10.0 ** (1 - LONGEST):
+        half = 0.0
+    places = decimals(half) if half > 0 else FEWEST - 1 - leading
     power = leading if largest and not 1e-4 <= largest < 1e7 else 0
     shown = [_fixed(v / 10.0**power, places + power, trim=half == 0) for v in (value, *known)]
     text = f"{shown[0]} [{shown[1]}, {shown[2]}]" if half > 0 else shown[0]
@@ -219,7 +220,7 @@ def _words(text: str, formula: bool) -> str:
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :] if text.strip() else ""
     text = re.sub(r"(?<=[Α-Ωα-ωϕ])'|(?<=\b[A-Za-z])'(?![A-Za-z])", "′", text)
     text = re.sub(r"(?<=[A-Za-z])'(?=[a-z])", "’", text)
-    text = re.sub(r"(?<![^\s(\[=,±])-(?=[\s\d])", "−", text)  # a minus sign, not a hyphen
+    text = re.sub(r"(?<![^\s(\[=,±])-(?=[\s.\d])", "−", text)  # a minus sign, not a hyphen
     text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0?(\d{1,3})(?!\w)", _power, text)
     text = escape(text)
     if formula:

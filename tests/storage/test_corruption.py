@@ -1,5 +1,6 @@
 """Stored bytes that change by themselves: every change is found, and none is ever served."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -7,8 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.store.keys import FORMAT, canonical, key
-from chainrule.store.objects import MANIFEST, FileRecord, Manifest, Store, difference, format_text, open_store, sealed
+from chainrule.store.keys import FORMAT, canonical, digest, key
+from chainrule.store.objects import (
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    Store,
+    contents_hash,
+    difference,
+    format_text,
+    open_store,
+    sealed,
+)
 
 MUTATIONS = 1024
 CELLS = {
@@ -166,10 +177,16 @@ def test_a_damaged_object_is_kept_and_the_journal_tells(store: Store) -> None:
     overwrite(store.place(name) / "cell.json", b'{"loss":2}')
     assert store.obtain(name, "cell", lambda: CELLS[name]) == CELLS[name]
     assert (store.folder / "quarantine" / f"{name}-0" / "cell.json").read_bytes() == b'{"loss":2}'
+    was, found = (digest(text)[:12] for text in (CELLS[name]["cell.json"], b'{"loss":2}'))
+    old, new = (contents_hash(files)[:12] for files in (CELLS[name] | {"cell.json": b'{"loss":2}'}, CELLS[name]))
     (note,) = store.notes()
-    assert '"code":"W203"' in note
-    assert f"quarantine/{name}-0" in note
-    assert note.count("sha256") == 2  # of the file, promised and found; of the contents, old and new
+    assert json.loads(note) == {
+        "code": "W203",
+        "what": f"the cell {name[:12]}… was damaged and has been computed again: "
+        f"cell.json has the sha256 {found}… instead of {was}….",
+        "why": f"Its contents had the sha256 {old}…, now {new}…; the damaged ones are in quarantine/{name}-0.",
+        "fix": "nothing needs to be done; if it happens again, check the disk (chainrule verify).",
+    }
 
 
 def test_verify_changes_nothing_and_set_aside_takes_damage_out_of_use(store: Store) -> None:

@@ -1,7 +1,7 @@
 r"""Gradient descent on a quadratic diverges just when its learning rate exceeds two over the largest curvature.
 
-Least squares with a linear network, L = (1/2N) ∑_n |y_n - w·x_n - b|², has one Hessian everywhere, H = X̃ᵀX̃ / N, where X̃ is
-X with a column of ones for the bias. Two runs with the same learning rate η share the gradient's constant, so their
+Least squares with a linear network, L = (1/2N) ∑_n |y_n - w·x_n - b|², has one Hessian everywhere, H = AᵀA / N, where A
+is X with a column of ones for the bias. Two runs with the same learning rate η share the gradient's constant, so their
 difference d obeys, without any approximation and without knowing the minimum,
 
     d_{k+1} = (I - η H) d_k,    along the eigenvector of λ_i:  d ← (1 - η λ_i) d
@@ -13,12 +13,12 @@ curvatures from μ to L:
 
 Small learning rates are only slow: the number of steps to a given error is proportional to 1/η.
 
-The law needs a quadratic. In a network with hidden layers the curvature changes along the way, 2/λ_max holds at one point
-only, and steps beyond it can lead to flatter places instead of to infinity.
+The law needs a quadratic. In a network with hidden layers the curvature changes along the way: 2/λ_max then holds at
+one point only, and longer steps can lead to flatter places instead of to infinity.
 
-Source: Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, for the method; Polyak
-(1987), Introduction to optimization, section 1.4, for threshold and best rate; LeCun, Bottou, Orr & Müller (1998), Efficient
-BackProp, section 5, for neural networks.
+Source: Cauchy (1847), Méthode générale pour la résolution des systèmes d'équations simultanées, for the method;
+Nesterov (2004), Introductory lectures on convex optimization, theorem 2.1.15, for the best rate; LeCun, Bottou, Orr &
+Müller (1998), Efficient BackProp, section 5, for the threshold in neural networks.
 """
 
 from dataclasses import replace
@@ -109,7 +109,7 @@ def inverse_root(case: Case) -> list[float]:
 
 
 def distances(x: np.ndarray, y: np.ndarray, lr: np.ndarray, steps: int, draw: Draw) -> Tensor:
-    """How far apart the outputs of two linear networks are, |X̃ d_k| / √N, at every learning rate [steps + 1, M]."""
+    """How far apart the outputs of two linear networks are, |A d_k| / √N, at every learning rate [steps + 1, M]."""
     start = torch.from_numpy(draw("start").standard_normal((2, x.shape[1] + 1, 1))).expand(len(lr), -1, -1, -1)
     params = Params((start[:, :, :-1],), (start[:, :, -1:],))  # [M, 2, d, 1] and [M, 2, 1, 1]
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
@@ -152,7 +152,7 @@ def decay_of_error(case: Case, draw: Draw) -> np.ndarray:
 
 
 def steps_to_a_fifth(case: Case, draw: Draw) -> np.ndarray:
-    """Steps until the error is a fifth of its first value, at five learning rates from 0.00625 to 0.1, and their slope."""
+    """Steps until the error is a fifth of its first value, at five learning rates up to 0.1; their log-log slope."""
     x, y = table(case)
     level = np.log(distances(x, y, SMALL_RATES, int(case["steps"]), draw).numpy())
     level = level - level[0]
@@ -216,29 +216,32 @@ def growth_by_rate(c: Comparison) -> Figure:
             Points(numbers(lr[near]), numbers(growth[near]), label="measured, one seed", colour=1),
         )
         panels.append(Panel(marks, x="learning rate η [1]", y="growth of the error per step [1]", title=label, log="x"))
-    return Figure(tuple(panels), "Least squares on two datasets: below 2/λ_max two runs come closer at every learning rate "
-                  "tried, above it they move apart by the predicted factor; most points lie where the bisection ended.")  # fmt: skip
+    return Figure(tuple(panels), "Least squares on two datasets: below 2/λ_max two runs come closer at every learning "
+                  "rate tried, above it they move apart by the predicted factor. A bisection chose them.")  # fmt: skip
 
 
 def speed_by_rate(c: Comparison) -> Figure:
     """Steps for a factor e against η with the whole predicted curve; beside it the decay of the error."""
-    lr = np.linspace(0.0045, 0.01995, 300)
+    sharpest = CURVATURES[-1]
+    lr = np.linspace(0.45, 1.995, 300) / sharpest
     slowest = [steps_to_shrink(heavy_ball_contraction(CURVATURES, eta).max(), 1 / np.e) for eta in lr]
+    at, (low, high) = sharpest * rates(), c.interval()
     speed: tuple[Mark, ...] = (
-        Line(numbers(lr), numbers(slowest), label="predicted"),
-        Points(c.x, numbers(c.mean()[0]), *map(numbers, (end[0] for end in c.interval())), label="measured", colour=1),
+        Line(numbers(sharpest * lr), numbers(slowest), label="predicted"),
+        Points(numbers(at), numbers(c.mean()[0]), numbers(low[0]), numbers(high[0]), label="measured", colour=1),
     )
-    errors = c.curves("error", 0)[0].reshape(len(c.x), -1)
+    errors = c.curves("error", 0)[0].reshape(len(at), -1)
     steps = np.arange(0.0, 1001.0, 10.0)
     decay: list[Mark] = []
-    for j in range(len(c.x)):
-        decay.append(Points(numbers(steps[::10]), numbers(errors[j, ::10]), label=f"η = {c.x[j]:.4g}", colour=j))
+    for j in range(len(at)):
+        decay.append(Points(numbers(steps[::10]), numbers(errors[j, ::10]), label=f"ηL = {at[j]:.3g}", colour=j))
         predicted = errors[j, 40] * np.exp(-(steps - 400) / c.predicted[0, j])
         decay.append(Line(numbers(steps), numbers(predicted), colour=j))
-    return Figure((Panel(speed, x="learning rate η [1]", y="steps for a factor e [step]"),
+    return Figure((Panel(speed, x="learning rate × largest curvature, ηL [1]", y="steps for a factor e [step]"),
                    Panel(tuple(decay), x="step", y="error relative to the first [1]", log="y")),
-                  "Curvatures from 1 to 100: the best learning rate is 2/(1 + 100) = 0.0198, with 50 steps for a factor e, half of "
-                  "the condition number. Right: one seed; lines have the predicted slopes and meet the error at step 400.")  # fmt: skip
+                  "Curvatures from 1 to L = 100: the best learning rate has ηL = 2L/(1 + L) = 1.98 and takes 50 steps "
+                  "for a factor e, half of the condition number. Right: one seed; lines have the predicted slopes and "
+                  "meet the error at step 400.")  # fmt: skip
 
 
 def steps_by_rate(c: Comparison) -> Figure:
@@ -252,7 +255,7 @@ def steps_by_rate(c: Comparison) -> Figure:
     ]
     marks.append(Line(numbers(SMALL_RATES), numbers(line), label="predicted slope -1"))
     return Figure((Panel(tuple(marks), x="learning rate η [1]", y="steps to a fifth of the error [step]", log="xy"),),
-                  "Half of a small learning rate takes twice the steps, from every start; the height of the line is fitted.")  # fmt: skip
+                  "Half of a small learning rate takes twice the steps. The line's height is fitted.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────
@@ -269,9 +272,11 @@ claim = Claim(
             onset,
             every_digit,
             rule=agrees(within=0.005),
-            tolerance="the bracket is 3e-4 wide and directions that still die hide a growth of 1e-4 per step; pilot on other "
-            "seeds: .28678 ± .00002 for .28676 and .49700 ± .00001 for .49699",
-            control=mistaken(threshold_of_the_next, "the second largest curvature instead of the largest, 4 % less on the digits"),
+            tolerance="the bracket is 3e-4 wide, and directions that still die hide a growth of 1e-4 per step; pilot "
+            "on other seeds: .28678 ± .00002 for .28676 and .49700 ± .00001 for .49699",
+            control=mistaken(
+                threshold_of_the_next, "the second largest curvature instead of the largest, 4 % less on the digits"
+            ),
             figure=growth_by_rate,
             measure=first_number,
             shown=tried,
@@ -285,7 +290,8 @@ claim = Claim(
             rule=agrees(within=0.005),
             tolerance="what is left of other directions after 400 steps; pilot on other seeds: ratios .99995 to 1.0000",
             control=mistaken(
-                steps_of_flattest_direction, "the flattest direction alone, as if a larger learning rate were always faster"
+                steps_of_flattest_direction,
+                "the flattest direction alone, as if larger learning rates were always faster",
             ),
             figure=speed_by_rate,
             measure=numbers_of_steps,
@@ -300,8 +306,8 @@ claim = Claim(
             slowness,
             replace(slowness, seeds=30),
             rule=agrees_absolutely(0.05),
-            tolerance="steps are discrete: at η = .1 the sharpest direction has ηλ = .4, and -1/ln(1 - .4) is 1.96 instead of "
-            "2.5; pilot on other seeds: -1.012 ± .004",
+            tolerance="steps are discrete: at η = .1 the sharpest direction dies in 2.0 steps and not in 1/ηλ = 2.5; "
+            "pilot on other seeds: -1.012 ± .004",
             control=mistaken(inverse_root, "slope -1/2, steps proportional to 1/√η"),
             figure=steps_by_rate,
             measure=first_number,

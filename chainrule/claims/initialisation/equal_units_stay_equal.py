@@ -1,13 +1,13 @@
 r"""Hidden units that start equal stay equal, so that a wide network of them is a network of one unit.
 
-Let the n hidden units of a network have equal incoming weights w, biases b and outgoing weights a. With δ = ∂L/∂z of the
-output layer, the gradient of unit j,
+Let the n hidden units of a network have equal incoming weights w, biases b and outgoing weights a. With δ = ∂L/∂z of
+the output layer, the gradient of unit j,
 
     ∂L/∂w_j = ∑ (δ · a_j) φ′(z_j) x,    ∂L/∂b_j = ∑ (δ · a_j) φ′(z_j),    ∂L/∂a_j = ∑ φ(z_j) δ
 
 does not depend on j. Equal units take equal steps: the gradient of the first layer is a matrix of rank one, and the
-network is one unit with the outgoing weights A = n a. Since n copies share what that unit learns, its exact equivalent
-steps at η/n in w and b and at nη in A: the copies are faster than one unit at the rate η, but no richer.
+network is one unit with the outgoing weights A = n a. Since n copies share what that unit learns, its exact
+equivalent steps at η/n in w and b and at nη in A: the copies are faster than one unit at the rate η, but no richer.
 
 Where all parameters are 0 and φ(0) = 0, as for tanh, both h = 0 and a = 0, and both weight gradients vanish. Only the
 output biases learn, and the loss ends at the entropy of the class frequencies,
@@ -16,8 +16,8 @@ output biases learn, and the loss ends at the entropy of the class frequencies,
 
 The sigmoid, φ(0) = 1/2, is not stuck there: its units learn, all of them the same.
 
-The equality is kept, but it is not stable. For perturbations v_j of equal units with ∑ v_j = 0 the Hessian acts on each
-unit alone, and has in the coordinates (w, b; a) of one unit the form
+The equality is kept, but it is not stable. For perturbations v_j of equal units with ∑ v_j = 0 the Hessian acts on
+each unit alone, and has in the coordinates (w, b; a) of one unit the form
 
     D = [[F, B], [Bᵀ, 0]],    B = ∑ φ′(z) (x, 1) δᵀ
 
@@ -30,6 +30,7 @@ Source: Rumelhart, Hinton & Williams (1986), Learning internal representations b
 breaking", in Parallel Distributed Processing, volume 1, chapter 8.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -50,7 +51,7 @@ from chainrule.evidence.rules import at_least, exact
 from chainrule.experiment.condition import Condition, grid
 from chainrule.experiment.engines import State
 from chainrule.experiment.observe import training_loss
-from chainrule.experiment.protocol import Case, Draw, Protocol, Run, Schedule, Trials
+from chainrule.experiment.protocol import Case, Draw, Instrument, Protocol, Run, Schedule, Trials
 
 PICTURES = 4  # units whose incoming weights are shown
 BOUND = 1e-3  # what a difference of about 1e-9 exceeds: it grows a hundred thousand times and more
@@ -97,7 +98,8 @@ def second_direction(state: State) -> Float[Tensor, "C S"]:
     rows = state.cohort.train
     x, y = state.cohort.inputs(rows), state.cohort.targets(rows)
     sizes = torch.linalg.svdvals(manual_gradient(state.params, x, y, state.cohort.objective)[1].weights[0])
-    return sizes[..., 1] / sizes[..., 0]
+    ratio: Tensor = sizes[..., 1] / sizes[..., 0]
+    return ratio
 
 
 def incoming(state: State) -> Float[Tensor, "C S K"]:
@@ -114,8 +116,8 @@ equal = Condition(
     widths=(64, 4, 10), activation="tanh", initialiser="constant", weight_std=0.1, n_train=100, batch=0, lr=0.2,
     steps=600, dtype="float64",
 )  # fmt: skip
-sizes = {"widths": [(64, 4, 10), (64, 16, 10)]}
-look = {"spread": spread, "second direction": second_direction, "incoming": incoming}
+sizes: dict[str, Sequence[object]] = {"widths": [(64, 4, 10), (64, 16, 10)]}
+look: dict[str, Instrument] = {"spread": spread, "second direction": second_direction, "incoming": incoming}
 clones = Protocol(grid(equal, sizes), seeds=10, observe=look, at=Schedule(every=50))
 long = msgspec.structs.replace(equal, n_train=400, steps=3000)
 clones_full = replace(clones, conditions=grid(long, sizes), seeds=20, at=Schedule(every=100))
@@ -168,9 +170,8 @@ def beside_one_unit(case: Case, draw: Draw, rescaled: bool) -> np.ndarray:
         for purpose, shape, scale in (("incoming", (64, 1), 8), ("bias", (1, 1), 8), ("outgoing", (1, 10), n))
     )
     start = torch.zeros(1, 10, dtype=torch.float64)
-    wide, wide_loss = descended(
-        Params((w.expand(-1, n), a.expand(n, -1)), (b.expand(-1, n), start)), x, y, (1, 1, 1, 1)
-    )
+    several = Params((w.expand(-1, n), a.expand(n, -1)), (b.expand(-1, n), start))
+    wide, wide_loss = descended(several, x, y, (1, 1, 1, 1))
     rates = (1 / n, n, 1 / n, 1) if rescaled else (1, 1, 1, 1)
     one, one_loss = descended(Params((w, n * a), (b, start)), x, y, rates)
     expected = Params(
@@ -263,8 +264,8 @@ def growth_of_noise(c: Comparison) -> Figure:
     marks.append(Line(numbers(steps[[0, -1]]), bound, label=f"bound {BOUND:g}", colour=len(c.labels), dashed=True))
     panel = Panel(tuple(marks), x="step", y="largest difference between units [parameter]", log="y")
     return Figure((panel, Panel((what_units_see(c),), title="incoming weights at the end")),
-                  "Units that start equal but for 1e-9 in their biases: the difference grows exponentially (geometric mean "
-                  "and range of the seeds) until every unit sees something else. Mid-grey is 0.")  # fmt: skip
+                  "Units that start equal but for 1e-9 in their biases: the difference grows exponentially (geometric "
+                  "mean and range of the seeds) until every unit sees something else. Mid-grey is 0.")  # fmt: skip
 
 
 def loss_of_zero(c: Comparison) -> Figure:
@@ -278,7 +279,7 @@ def loss_of_zero(c: Comparison) -> Figure:
         marks.append(Line(numbers(steps[[0, -1]]), level, label=name, colour=i, dashed=True))
     return Figure((Panel(tuple(marks), x="step", y="training loss [nat]"),),
                   "The loss of tanh networks with all weights 0: it falls from ln 10 to the entropy of the class "
-                  "frequencies among the training rows, which the output biases can learn, and no further.")  # fmt: skip
+                  "frequencies among the training rows, which output biases can learn, and no further.")  # fmt: skip
 
 
 def copies_and_one(c: Comparison) -> Figure:
@@ -288,10 +289,11 @@ def copies_and_one(c: Comparison) -> Figure:
     for i, label in enumerate(c.labels):
         marks.append(Line(at, numbers(c.curves("copies", i).mean(0)), label=f"copies, {label}", colour=i))
         one = numbers(c.curves("one unit", i).mean(0))
-        marks.append(Line(at, one, label="one unit at the rates η/n and nη" if i == 0 else "", colour=3, dashed=True))
+        name = "one unit at the rates η/n and nη" if i == 0 else ""
+        marks.append(Line(at, one, label=name, colour=3, dashed=True))
     return Figure((Panel(tuple(marks), x="step", y="training loss [nat]"),),
-                  "Copies of one unit train as that one unit does at the rates η/n (incoming) and nη (outgoing): the dashed "
-                  "curves lie on the solid ones. Mean of the seeds.")  # fmt: skip
+                  "Copies of one unit train as that one unit does at the rates η/n (incoming) and nη (outgoing): "
+                  "the dashed curves lie on the solid ones. Mean of the seeds.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────
@@ -348,7 +350,7 @@ claim = Claim(
             pairs,
             replace(pairs, seeds=20),
             rule=exact(1e-8, absolute=True),
-            tolerance="200 steps of a descent that amplifies rounding (2e-16 a step) a thousandfold at most; pilot: 4e-15",
+            tolerance="200 steps, each with a rounding of 2e-16 that later ones may amplify; pilot: 4e-15",
             control=broken(
                 replace(pairs, trial=copies_at_one_rate),
                 replace(pairs, trial=copies_at_one_rate, seeds=20),
