@@ -149,10 +149,11 @@ def find_run(store: Store, name: str) -> str:
         return keys[0]
     known = [*names_of_claims(), *store.keys("evaluation")]
     raise ChainruleError(
-        "E402", f"{name!r} is neither a claim nor a trained run.",
+        "E402",
+        f"{name!r} is neither a claim nor a trained run.",
         f"{nearest(name, known)}`chainrule list` names the claims; `chainrule train` prints the key of its run.",
         "correct the name" if not keys else "give more digits of the key",
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -335,7 +336,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every byte of the store; damaged objects are set aside, and computed again when next needed."""
-    store = the_store()
+    store = Store(disk.home())  # not opened: opening would mend what is to be found
     damages = store.verify()
     store.set_aside(damages)
     removed = store.collect_garbage(dry_run=dry_run) if collect_garbage else []
@@ -412,9 +413,11 @@ def chosen(names: list[str]) -> list[Claim]:
         if not matching:
             known = sorted({known for c in catalogue for known in (c.id, c.letter, c.file, c.chapter)})
             raise ChainruleError(
-                "E402", f"claim={name!r} is not known.", f"{nearest(name, known)}Known: {', '.join(c.id for c in catalogue)}.",
+                "E402",
+                f"claim={name!r} is not known.",
+                f"{nearest(name, known)}Known: {', '.join(c.id for c in catalogue)}.",
                 "correct the name; chainrule new claim CHAPTER/NAME writes a new one",
-            )  # fmt: skip
+            )
         result += [c for c in matching if c not in result]
     return result
 
@@ -483,9 +486,11 @@ def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:
                 unknown = [name for name in changes if name not in specimen]
                 if unknown:
                     raise ChainruleError(
-                        "E401", f"unknown setting {unknown[0]!r}.",
-                        f"{nearest(unknown[0], list(specimen))}The cases of {claim.id} have: {', '.join(specimen)}.", "correct the name",
-                    )  # fmt: skip
+                        "E401",
+                        f"unknown setting {unknown[0]!r}.",
+                        f"{nearest(unknown[0], list(specimen))}The cases of {claim.id} have: {', '.join(specimen)}.",
+                        "correct the name",
+                    )
                 changed = dict(specimen) | {n: type(specimen[n])(v) for n, v in changes.items()}
             rows.append({"test": part.title, "predicted": list(part.predict(changed)), "unit": part.unit})  # type: ignore[arg-type]
     unique = {json.dumps(row): row for row in rows}
@@ -494,10 +499,16 @@ def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:
 
 def record(claim: Claim, finding: Finding | None, store: Store) -> dict[str, object]:
     """A claim as JSON: the keys that scripts rely on."""
-    row: dict[str, object] = {"id": claim.id, "letter": claim.letter, "file": claim.file, "chapter": claim.chapter,
-                              "kind": claim.kind, "statement": claim.statement}  # fmt: skip
+    row: dict[str, object] = {
+        "id": claim.id,
+        "letter": claim.letter,
+        "file": claim.file,
+        "chapter": claim.chapter,
+        "kind": claim.kind,
+        "statement": claim.statement,
+    }
     if finding is None:
-        return row | {name: None for name in (*PART_KEYS, "vacuous", "profile", "seconds", "parts")}
+        return row | dict.fromkeys((*PART_KEYS, "vacuous", "profile", "seconds", "parts"))
     parts = [
         {
             "title": part.title,
@@ -513,9 +524,16 @@ def record(claim: Claim, finding: Finding | None, store: Store) -> dict[str, obj
         for part in finding.parts
     ]
     decisive = parts[finding.parts.index(finding.decisive)]
-    return row | {name: decisive[name] for name in PART_KEYS} | {
-        "vacuous": finding.vacuous, "profile": finding.provenance.profile, "seconds": None, "parts": parts,
-    }  # fmt: skip
+    return (
+        row
+        | {name: decisive[name] for name in PART_KEYS}
+        | {
+            "vacuous": finding.vacuous,
+            "profile": finding.provenance.profile,
+            "seconds": None,
+            "parts": parts,
+        }
+    )
 
 
 PART_KEYS = ("outcome", "because", "predicted", "measured", "low", "high", "control", "seeds")
@@ -523,8 +541,14 @@ PART_KEYS = ("outcome", "because", "predicted", "measured", "low", "high", "cont
 
 def catalogue_page(found: list[Claim]) -> str:
     """The catalogue as Markdown, one row per claim."""
-    lines = ["# The catalogue of claims", "", "Written by `chainrule list --markdown`; edit the claims, not this page.", "",
-             "| | claim | kind | statement | source |", "|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "# The catalogue of claims",
+        "",
+        "Written by `chainrule list --markdown`; edit the claims, not this page.",
+        "",
+        "| | claim | kind | statement | source |",
+        "|---|---|---|---|---|",
+    ]
     for claim in found:
         cells = (claim.letter, f"`{claim.id}`", claim.kind, claim.statement, claim.source)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -94,16 +94,22 @@ def evaluate(name: str, given: Mapping[str, str]) -> object:
     matching = [f for f in known.values() if name in (f.name, f.name.split(".")[1])]
     if len(matching) != 1:
         raise ChainruleError(
-            "E402", f"formula={name!r} is not known.", f"{nearest(name, list(known))}`chainrule theory` lists them.",
+            "E402",
+            f"formula={name!r} is not known.",
+            f"{nearest(name, list(known))}`chainrule theory` lists them.",
             "chainrule theory MODULE.NAME argument=value",
-        )  # fmt: skip
+        )
     (formula,) = matching
     parameters = inspect.signature(formula.function, eval_str=True).parameters
     usage = f"chainrule theory {formula.name} {' '.join(a if '=' in a else f'{a}=…' for a in formula.arguments)}"
     for word in given:
         if word not in parameters:
-            raise ChainruleError("E401", f"unknown argument {word!r}.", f"{nearest(word, list(parameters))}"
-                                 f"{formula.name} takes: {', '.join(parameters)}.", usage)  # fmt: skip
+            raise ChainruleError(
+                "E401",
+                f"unknown argument {word!r}.",
+                f"{nearest(word, list(parameters))}{formula.name} takes: {', '.join(parameters)}.",
+                usage,
+            )
     values = {}
     for parameter in parameters.values():
         if parameter.name in given:
@@ -113,9 +119,11 @@ def evaluate(name: str, given: Mapping[str, str]) -> object:
                 values[parameter.name] = reader(given[parameter.name])
             except ValueError:
                 raise ChainruleError(
-                    "E406", f"{parameter.name}={given[parameter.name]!r} cannot be read.",
-                    f"{parameter.name} is a number, or {LISTS} where it is an array.", usage,
-                ) from None  # fmt: skip
+                    "E406",
+                    f"{parameter.name}={given[parameter.name]!r} cannot be read.",
+                    f"{parameter.name} is a number, or {LISTS} where it is an array.",
+                    usage,
+                ) from None
         elif parameter.default is parameter.empty:
             raise ChainruleError("E401", f"{parameter.name} is missing.", f"{formula.name} needs it.", usage)
     return plain(formula.function(**values))

@@ -132,10 +132,12 @@ def skeleton(kind: str, name: str) -> tuple[Path, str]:
         or (kind == "claim" and chapter[0] not in chapters)
     ):
         raise ChainruleError(
-            "E408", f"{name!r} is no name for a {kind}.",
-            f"A claim is chapter/name with a chapter of {', '.join(chapters)}; names have 3 to 64 lower-case letters, digits "
-            "and underscores, and begin with a letter.", f"chainrule new {kind} {'descent/' if kind == 'claim' else ''}my_{kind}",
-        )  # fmt: skip
+            "E408",
+            f"{name!r} is no name for a {kind}.",
+            f"A claim is chapter/name with a chapter of {', '.join(chapters)}; names have 3 to 64 letters "
+            "(lower-case), digits and underscores, and begin with a letter.",
+            f"chainrule new {kind} {'descent/' if kind == 'claim' else ''}my_{kind}",
+        )
     if kind == "claim":
         return ROOM / "claims" / chapter[0] / f"{last}.py", CLAIM.replace("SHORT-NAME", last.replace("_", "-"))
     return ROOM / "datasets" / f"{last}.py", DATASET.replace("NAME", last)

@@ -103,7 +103,7 @@ def forward(
         All pre-activations and activations.
 
     Source:
-        Batch normalisation: Ioffe & Szegedy (2015), algorithm 1. Inverted dropout: Srivastava et al. (2014), section 10.
+        Batch normalisation: Ioffe & Szegedy (2015), algorithm 1. Dropout: Srivastava et al. (2014), section 10.
     """
     h, z = [x], []
     normal: list[Tensor] = []

@@ -158,8 +158,11 @@ class Claim:
             raise anatomy(place, f"kind={self.kind!r} is not known", f"use one of {', '.join(KINDS)}")
         for part in self.parts:
             if part.control.predict is None and part.control.quick is None:
-                raise anatomy(place, f"the part {part.title!r} has a control that changes nothing",
-                              "use mistaken(predict, words) or broken(quick, full, words)")  # fmt: skip
+                raise anatomy(
+                    place,
+                    f"the part {part.title!r} has a control that changes nothing",
+                    "use mistaken(predict, words) or broken(quick, full, words)",
+                )
 
     @property
     def chapter(self) -> str:
@@ -190,5 +193,9 @@ class Claim:
 
 def anatomy(place: str, wrong: str, fix: str) -> ChainruleError:
     """The error of a claim file that lacks a part."""
-    return ChainruleError("E601", f"{place} is no complete claim: {wrong}.",
-                          "A claim has a statement, a source, and tests with prediction, protocol, rule and control.", fix)  # fmt: skip
+    return ChainruleError(
+        "E601",
+        f"{place} is no complete claim: {wrong}.",
+        "A claim has a statement, a source, and tests with prediction, protocol, rule and control.",
+        fix,
+    )

@@ -8,7 +8,8 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def _array(values: tuple) -> Floats:  # type: ignore[type-arg]  # nested tuples of float | None
-    return np.array(values, dtype=np.float64)  # None becomes NaN
+    array: Floats = np.array(values, dtype=np.float64)  # None becomes NaN
+    return array
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +69,8 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def mean(self) -> Floats:
         """[C, X] mean over seeds; NaN if any member diverged, which is a result and not a gap."""
-        return self.measured.mean(axis=1)
+        mean: Floats = self.measured.mean(axis=1)
+        return mean
 
     def interval(self) -> tuple[Floats, Floats]:
         """[C, X] lower and upper ends of the simultaneous t-intervals of the mean over seeds."""

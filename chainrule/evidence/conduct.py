@@ -57,8 +57,18 @@ def conduct(claim: Claim, profile: str, store: Store) -> Generator[Progress, Non
                 figure=part.figure(measured),
             )
         )
-    return Finding(claim.id, claim.letter, claim.file, claim.chapter, claim.kind, claim.statement, claim.argument,
-                   claim.source, tuple(parts), provenance(claim, plan, profile))  # fmt: skip
+    return Finding(
+        claim.id,
+        claim.letter,
+        claim.file,
+        claim.chapter,
+        claim.kind,
+        claim.statement,
+        claim.argument,
+        claim.source,
+        tuple(parts),
+        provenance(claim, plan, profile),
+    )
 
 
 def compare(
@@ -78,10 +88,11 @@ def compare(
         values = np.asarray(part.measure(run), dtype=np.float64)
         if values.shape != (len(run.places), protocol.seeds, width):
             raise ChainruleError(
-                "E602", f"measure() of {part.title!r} returned shape {values.shape}, predict() gives {width} points per condition.",
+                "E602",
+                f"measure() of {part.title!r} returned shape {values.shape}, predict() {width} points a condition.",
                 f"Expected {(len(run.places), protocol.seeds, width)}: conditions, seeds, points.",
                 "return one value per predicted point",
-            )  # fmt: skip
+            )
         measured[list(run.places)] = values
         premise[list(run.places)] = part.premise(run)
         for name, curves in part.shown(run).items():
@@ -119,12 +130,11 @@ def described(part: Part, profile: str) -> str:
     size = f"{first.n_train} rows" if first.n_train else "all training rows"
     batches = f"batches of {first.batch}" if first.batch else "full batches"
     varied = f"; varied: {'; '.join(protocol.labels)}" if len(protocol.conditions) > 1 else ""
+    network = f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser})"
     if first.steps == 0:
-        return f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}) at initialisation on {size} of {first.data}, {first.dtype}, {seeds}{varied}."
-    return (
-        f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}) on {size} of {first.data}, "
-        f"{first.loss}, {first.optimiser} at lr={first.lr:g}, {batches}, {first.steps} steps, {first.dtype}, {seeds}{varied}."
-    )
+        return f"{network} at initialisation on {size} of {first.data}, {first.dtype}, {seeds}{varied}."
+    training = f"{first.loss}, {first.optimiser} at lr={first.lr:g}, {batches}, {first.steps} steps"
+    return f"{network} on {size} of {first.data}, {training}, {first.dtype}, {seeds}{varied}."
 
 
 def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
@@ -157,4 +167,5 @@ def versions() -> dict[str, str]:
 
 def machine() -> str:
     """Processor family and the instruction set that torch uses: bits are promised within these."""
-    return f"{platform.machine()}, {sys.platform}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} thread(s)"
+    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{platform.machine()}, {sys.platform}, {instructions}, {threads} thread(s)"

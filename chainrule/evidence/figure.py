@@ -138,9 +138,15 @@ def measured_against_predicted(
                     Line(numbers(c.x), numbers(c.predicted[i]), label=f"predicted, {label}".rstrip(", "), colour=i)
                 )
                 marks.append(
-                    Points(numbers(c.x), numbers(mean[i]), numbers(low[i]), numbers(high[i]),
-                           label=f"measured, {label}".rstrip(", "), colour=i)
-                )  # fmt: skip
+                    Points(
+                        numbers(c.x),
+                        numbers(mean[i]),
+                        numbers(low[i]),
+                        numbers(high[i]),
+                        label=f"measured, {label}".rstrip(", "),
+                        colour=i,
+                    )
+                )
         else:
             for j in range(len(c.x)):
                 at = tuple(float(i) for i in range(len(c.labels)))

@@ -86,7 +86,9 @@ def predictions(claim: Claim, part: Part, profile: str) -> tuple[tuple[float, ..
     rows = tuple(tuple(float(v) for v in part.predict(specimen)) for specimen in _specimens(part, profile))  # type: ignore[arg-type]
     if len({len(row) for row in rows}) != 1 or not all(np.isfinite(v) for row in rows for v in row):
         raise ChainruleError(
-            "E602", f"the prediction of {claim.id!r}, part {part.title!r}, is not a table of finite numbers.",
-            f"Its rows are {rows!r}.", "return one finite number per point, equally many for every condition",
-        )  # fmt: skip
+            "E602",
+            f"the prediction of {claim.id!r}, part {part.title!r}, is not a table of finite numbers.",
+            f"Its rows are {rows!r}.",
+            "return one finite number per point, equally many for every condition",
+        )
     return rows

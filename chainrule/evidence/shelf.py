@@ -34,6 +34,8 @@ def look_up(store: Store, profile: str, name: str) -> Finding | None:
         return from_json(disk.read_bytes(path))
     except msgspec.DecodeError as error:
         raise ChainruleError(
-            "E206", f"{path} is no finding of this version of chainrule.", f"{error}.",
+            "E206",
+            f"{path} is no finding of this version of chainrule.",
+            f"{error}.",
             f"delete the file and run: chainrule run {name} --profile {profile}",
-        ) from None  # fmt: skip
+        ) from None

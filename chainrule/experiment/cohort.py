@@ -130,7 +130,7 @@ class Cohort:
             shape = (MASK_BLOCK, self.batch, width)
             uniform = self._keep(
                 f"dropout/{l}", block, lambda l=l, shape=shape: self._uniform(f"dropout/{l}", block, shape)
-            )  # type: ignore[misc]
+            )
             kept = uniform[:, within] >= (drop * 65536).round() - 32768
             factors.append(kept.to(self.dtype) / (1 - drop))
         return tuple(factors)
@@ -203,7 +203,7 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
         | {name: per_condition(conditions, name, dtype) for name in NOISE_HYPER}
         | {"epsilon": torch.tensor(EPSILON, dtype=torch.float64)},
         objective=_objective(conditions, dtype),
-    )  # fmt: skip
+    )
 
 
 def division(condition: Condition, data: dataset.Data, replica: int) -> dataset.Split:
@@ -235,22 +235,27 @@ def _targets(condition: Condition, data: dataset.Data) -> np.ndarray:
     if data.task == "regression":
         if condition.loss != "squared_error":
             raise ChainruleError(
-                "E303", f"loss={condition.loss!r} does not fit {data.name!r}, whose target is a number.",
-                "Cross-entropies compare probabilities of classes.", "use loss=squared_error",
-            )  # fmt: skip
+                "E303",
+                f"loss={condition.loss!r} does not fit {data.name!r}, whose target is a number.",
+                "Cross-entropies compare probabilities of classes.",
+                "use loss=squared_error",
+            )
         return data.y
     if condition.loss == "binary_cross_entropy" and len(data.classes) == 2:
-        return (data.y == 1).astype(np.float64)[:, None]
-    return np.eye(len(data.classes))[data.y]
+        return np.asarray(data.y == 1, dtype=np.float64)[:, None]
+    one_hot: np.ndarray = np.eye(len(data.classes))[data.y]
+    return one_hot
 
 
 def check_images(condition: Condition, data: dataset.Data) -> None:
     """Refuse to move pixels where there are none."""
     if condition.augment != "none" and len(data.shape) < 2:
         raise ChainruleError(
-            "E407", f"augment={condition.augment!r} has no effect on {data.name!r}.",
-            "It moves pixels, and these rows are no images.", "remove augment, or choose image data such as mnist_5k",
-        )  # fmt: skip
+            "E407",
+            f"augment={condition.augment!r} has no effect on {data.name!r}.",
+            "It moves pixels, and these rows are no images.",
+            "remove augment, or choose image data such as mnist_5k",
+        )
 
 
 def check_widths(condition: Condition, data: dataset.Data, inputs: int, outputs: int) -> None:

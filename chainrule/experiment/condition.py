@@ -164,18 +164,32 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 STRUCTURE = (
-    "widths", "activation", "data", "n_train", "loss", "head", "optimiser", "batch", "steps", "l1_step",
-    "batch_norm", "augment", "splits", "folds", "dtype",
-)  # fmt: skip
+    "widths",
+    "activation",
+    "data",
+    "n_train",
+    "loss",
+    "head",
+    "optimiser",
+    "batch",
+    "steps",
+    "l1_step",
+    "batch_norm",
+    "augment",
+    "splits",
+    "folds",
+    "dtype",
+)
 OWNERS = {
-    "momentum": "optimiser", "beta2": "optimiser", "weight_decay": "optimiser", "decay": "schedule", "period": "schedule",
-}  # fmt: skip
-DEFAULTS = {
-    name: default
-    for name, default in zip(
-        Condition.__struct_fields__[-len(Condition.__struct_defaults__) :], Condition.__struct_defaults__, strict=True
-    )
+    "momentum": "optimiser",
+    "beta2": "optimiser",
+    "weight_decay": "optimiser",
+    "decay": "schedule",
+    "period": "schedule",
 }
+DEFAULTS = dict(
+    zip(Condition.__struct_fields__[-len(Condition.__struct_defaults__) :], Condition.__struct_defaults__, strict=True)
+)
 RANGES: dict[str, tuple[float, float, str, str]] = {
     "weight_std": (0.0, 1e6, "between 0 and 1e6", "1.0"),
     "bias_std": (0.0, 1e6, "between 0 and 1e6", "0.0"),
@@ -219,14 +233,16 @@ def settings(condition: Condition, changes: dict[str, object]) -> Condition:
     Raises:
         ChainruleError: E401 for an unknown field, E406 for text that is not of the field's type.
     """
-    known = [name for name in Condition.__struct_fields__]
+    known = list(Condition.__struct_fields__)
     values = {name: getattr(condition, name) for name in known}
     for name, value in changes.items():
         if name not in known:
             raise ChainruleError(
-                "E401", f"unknown setting {name!r}.", f"{nearest(name, known)}Known: {', '.join(known)}.",
+                "E401",
+                f"unknown setting {name!r}.",
+                f"{nearest(name, known)}Known: {', '.join(known)}.",
                 "correct the name; nothing was run",
-            )  # fmt: skip
+            )
         values[name] = _read(name, value, values[name]) if isinstance(value, str) else value
     return Condition(**values)
 

@@ -16,7 +16,7 @@ def outputs(state: State, inputs: Float[Tensor, "#C S N d"]) -> Float[Tensor, "C
     """Outputs before the head, as the network is used after training: no dropout, running moments."""
     parts = [
         forward(state.params, part, state.cohort.objective.activation, moments=state.moments).output
-        for part in inputs.split(CHUNK, dim=-2)
+        for part in torch.split(inputs, CHUNK, dim=-2)
     ]
     return torch.cat(parts, dim=-2)
 
@@ -26,7 +26,7 @@ def _mean_over(
 ) -> Float[Tensor, "C S"]:
     """Mean over rows of a per-sample score, summed in float64."""
     total = torch.zeros(state.diverged_at.shape, dtype=torch.float64)
-    for part in rows.split(CHUNK, dim=-1):
+    for part in torch.split(rows, CHUNK, dim=-1):
         z = outputs(state, state.cohort.inputs(part))
         total += score(z, state.cohort.targets(part)).double().sum(-1)
     return total / rows.shape[-1]

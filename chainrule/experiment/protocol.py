@@ -1,5 +1,6 @@
 """Protocols: what is varied, what is observed, and when."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -41,7 +42,7 @@ class Schedule:
     def segments(self, total: int) -> Iterator[int]:
         """Lengths of the undisturbed stretches in between."""
         steps = self.steps(total)
-        yield from (b - a for a, b in zip(steps, steps[1:], strict=False))
+        yield from (b - a for a, b in itertools.pairwise(steps))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 import torch
 from safetensors.numpy import load as tensors_from_bytes
@@ -23,7 +22,7 @@ from chainrule.experiment.cohort import Cohort, assemble
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import NEVER, Engine, State, initial, manual
 from chainrule.experiment.observe import validation_loss
-from chainrule.experiment.protocol import Case, Draw, Instrument, Protocol, Run, Schedule, Trials
+from chainrule.experiment.protocol import Case, Draw, Protocol, Run, Schedule, Trials
 from chainrule.randomness import ROOT, stream
 from chainrule.store.keys import key
 from chainrule.store.objects import Store
@@ -254,10 +253,15 @@ class Kept:
         chosen = better[..., None, None]
         pairs = zip(state.params.tensors(), self.params.tensors(), strict=True)
         self.params = self.params.like(torch.where(chosen, new, old) for new, old in pairs)
-        self.moments = Moments(*(
-            tuple(torch.where(chosen, n, o) for n, o in zip(new, old, strict=True))
-            for new, old in ((state.moments.means, self.moments.means), (state.moments.variances, self.moments.variances))
-        ))  # fmt: skip
+        self.moments = Moments(
+            *(
+                tuple(torch.where(chosen, n, o) for n, o in zip(new, old, strict=True))
+                for new, old in (
+                    (state.moments.means, self.moments.means),
+                    (state.moments.variances, self.moments.variances),
+                )
+            )
+        )
         waited = (state.step - self.step) > self.patience * self.epoch
         self.stopped |= (self.patience > 0) & waited | state.diverged
 
@@ -267,12 +271,18 @@ class Kept:
 
 
 def pack(params: Params, moments: Moments, c: int, s: int) -> bytes:
-    """One member's parameters as safetensors: ``weights.0`` [n_in, n_out], ``biases.0`` [n_out], …"""
+    """One member's parameters as safetensors: ``weights.0`` [n_in, n_out], ``biases.0`` [n_out] and so on."""
     named = {f"weights.{l}": w[c, s] for l, w in enumerate(params.weights)}
-    for kind, rows in (("biases", params.biases), ("gains", params.gains), ("shifts", params.shifts),
-                       ("means", moments.means), ("variances", moments.variances)):  # fmt: skip
+    for kind, rows in (
+        ("biases", params.biases),
+        ("gains", params.gains),
+        ("shifts", params.shifts),
+        ("means", moments.means),
+        ("variances", moments.variances),
+    ):
         named |= {f"{kind}.{l}": row[c, s, 0] for l, row in enumerate(rows)}
-    return bytes_from_tensors({name: t.contiguous().numpy() for name, t in named.items()})
+    packed: bytes = bytes_from_tensors({name: t.contiguous().numpy() for name, t in named.items()})
+    return packed
 
 
 def unpack(members: list[bytes]) -> tuple[Params, Moments]:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -44,7 +43,8 @@ INCH = 2.54  # cm
 WIDE, NARROW = 16.0, 12.0  # cm: the text of an A4 page, and a single pair of axes in it
 HEIGHT = {1: 6.4, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
 SMALLEST = 4.6  # cm
-CHARACTERS = 5.8  # characters of 8.5 point to a centimetre
+BOLDER = 1.25  # letters of titles are bold and larger
+LETTERS = 8.5  # points: the size of the letters whose width is measured; the smaller ones need less
 PICTURE, LARGEST_PICTURE = 1.9, 3.2  # cm: a small picture with its caption
 MOST_NUMBERS = 16  # cells to a row with their numbers printed; with more, a colour bar tells them
 RASTER_DPI = 200  # of what would be heavy as vectors
@@ -161,7 +161,7 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
         _name_bars(axes, bars[0].names, lying, width)
     across, up = (panel.y, panel.x) if lying else (panel.x, panel.y)
     axes.set_xlabel(wrapped(across, width - 1.6))
-    axes.set_ylabel(wrapped(up, height))
+    axes.set_ylabel(wrapped(up, height - 0.9))
     _scales(axes, panel, lying, names=bool(bars))
     if panel.ticks:
         _name_axis(axes.set_xticks, axes.xaxis, panel.ticks, width)
@@ -186,7 +186,7 @@ def _height(panel: Panel, width: float, columns: int) -> float:
 
 def _title(axes: Axes, panel: Panel, width: float, above: float) -> float:
     """The panel's title, over its legend of ``above`` cm; returns the centimetres that it needs."""
-    title = wrapped(panel.title, width - 1.6)
+    title = wrapped(panel.title, (width - 1.6) / BOLDER)
     if not title:
         return 0.0
     axes.set_title(title, pad=6 + above / INCH * 72)
@@ -473,9 +473,9 @@ def _lying(panel: Panel, width: float) -> bool:
     """Whether bars lie, since their names would not fit side by side."""
     if not panel.marks or not all(isinstance(mark, Bars) for mark in panel.marks):
         return False
-    names = [visible(name) for mark in panel.marks if isinstance(mark, Bars) for name in mark.names]
-    room = (width - 1.6) * CHARACTERS / max(max(len(m.names) for m in panel.marks if isinstance(m, Bars)), 1)
-    return any(len(word) > room for name in names for word in name.split()) or any(len(n) > 3 * room for n in names)
+    names = [wrapped(name, 999.0) for mark in panel.marks if isinstance(mark, Bars) for name in mark.names]
+    room = (width - 1.6) / max(len(mark.names) for mark in panel.marks if isinstance(mark, Bars))
+    return any(length(n) > 3 * room or any(length(word) > room for word in n.split()) for n in names)
 
 
 def _name_bars(axes: Axes, names: Sequence[str], lying: bool, width: float) -> None:
@@ -493,8 +493,8 @@ def _name_axis(
 ) -> None:
     """Names at 0, 1, 2, …, side by side where they fit, upright where not."""
     room = (width - 1.8) / max(len(names), 1)
-    longest = max((len(word) for name in names for word in visible(name).split()), default=0)
-    upright = longest > room * CHARACTERS and room < 2.0
+    longest = max((length(word) for name in names for word in wrapped(name, 999.0).split()), default=0.0)
+    upright = longest > room and room < 2.0
     places = range(0, len(names), _step(room))
     set_ticks([i + offset for i in places], [wrapped(names[i], 3.0 if upright else room) for i in places])
     axis.set_tick_params(labelrotation=90 if upright else 0)
@@ -512,7 +512,30 @@ def _step(room: float) -> int:
 def wrapped(text: str, room: float) -> str:
     """Text as lines of at most ``room`` cm, in glyphs that the font has."""
     text = "".join(c if c in glyphs() else spelled(c) for c in visible(text)).replace(" %", "\u00a0%")
-    return "\n".join(textwrap.wrap(text, max(4, int(room * CHARACTERS))))
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if length(longer) <= room:
+            lines[-1] = longer
+            continue
+        for i, character in enumerate(word):  # what fits on no line is broken
+            if lines[-1] and (i == 0 or length(lines[-1] + character) > room):
+                lines.append("")
+            lines[-1] += character
+    return "\n".join(lines)
+
+
+def length(text: str) -> float:
+    """The width of a line, in cm."""
+    return sum(map(advance, text)) / 72 * INCH
+
+
+@cache
+def advance(character: str) -> float:
+    """The width of a letter, in points."""
+    face = FT2Font(f"{fonts()}/DejaVuSans.ttf")
+    face.set_size(LETTERS, 72.0)
+    return float(face.load_char(ord(character)).linearHoriAdvance / 65536)
 
 
 @cache

@@ -223,7 +223,7 @@ def claim_blocks(finding: Finding, pictures: dict[str, Figure]) -> Iterator[str]
     yield f"::: statement\n{inline(sentence(finding.statement))}\n:::"
     outcome = standing(finding.outcome, finding.vacuous, is_exploratory(finding))
     facts = f"Kind {finding.kind}: {KINDS[finding.kind]}. Profile {source.profile}, {source.label}."
-    yield f"**{sentence(outcome)}** {escape(facts)}"
+    yield f"**{outcome.capitalize()}.** {escape(facts)}"
     text = finding.text.strip()
     if text.startswith(finding.statement):  # a docstring begins with its statement, which is printed above
         text = text[len(finding.statement) :].strip(". \n")

@@ -66,7 +66,7 @@ def test_ids_letters_and_files_are_unique() -> None:
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_anatomy(name: str) -> None:
-    """A claim states one sentence, derives it, cites a work with its year, and names where each tolerance comes from."""
+    """A claim states one sentence, derives it, cites a work with its year, and says where tolerances come from."""
     claim = CLAIMS[name]
     assert claim.statement.endswith(".")
     assert len(claim.statement) <= 130
@@ -147,7 +147,7 @@ def test_every_figure_is_labelled(name: str, findings) -> None:  # type: ignore[
 
 
 def test_a_new_claim_is_one_file(tmp_path: Path) -> None:
-    """The skeleton that `chainrule new claim` writes is a whole claim: it runs, is supported, and its control is refuted."""
+    """The skeleton that `chainrule new claim` writes is a whole claim: it runs, and its control is refuted."""
     import importlib.util
     import sys
 

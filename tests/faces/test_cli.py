@@ -99,7 +99,7 @@ MISTAKES: list[tuple[list[str], str, int, str]] = [
     (["new", "claim", "descent/Bad Name"], "E408", 78, "lower-case"),
     (["new", "claim", "../../etc/passwd"], "E408", 78, "chapter/name"),
     (["new", "claim", "descent/manual_gradient_equals_autograd"], "E409", 78, "exists already"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("words", "code", "status", "helps"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])

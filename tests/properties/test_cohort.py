@@ -94,7 +94,7 @@ def test_conditions_of_different_structure_return_to_their_places(tmp_path) -> N
 
 
 def test_shards_depend_on_the_protocol_alone() -> None:
-    """Blocks of seeds begin at fixed multiples, hold two members at least, and keep their composition as seeds are added."""
+    """Blocks of seeds begin at fixed multiples, hold two members at least, and stay as seeds are added."""
     few, many = shards(protocol(seeds=3)), shards(protocol(seeds=25))
     assert few[0].replicas == many[0].replicas
     assert all(len(s.replicas) * len(s.conditions) >= 2 for s in many)

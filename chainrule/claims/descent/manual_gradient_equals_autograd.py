@@ -1,6 +1,6 @@
 r"""Backpropagation written out by hand is the exact gradient, and central differences confirm it at order two.
 
-With rows as samples, z_l = h_{l-1} W_l + b_l, h_l = φ(z_l), and the mean loss L over N samples, the chain rule gives
+Rows are samples: z_l = h_{l-1} W_l + b_l, h_l = φ(z_l). With L the mean loss of N samples the chain rule gives
 
     δ_L = (1/N) ∂ℓ/∂z_L
     δ_{l-1} = (δ_l W_lᵀ) ⊙ φ′(z_{l-1})
@@ -8,14 +8,15 @@ With rows as samples, z_l = h_{l-1} W_l + b_l, h_l = φ(z_l), and the mean loss 
 
 Nothing is approximated, so the result equals automatic differentiation to rounding.
 
-A third route shares no code with either. The central difference D_h = (L(θ + h d) - L(θ - h d)) / 2h along a direction d
-misses the directional derivative by a truncation error (h²/6) |L‴| and a rounding error of the size ε |L| / h. On
+A third route shares no code with either. Along a direction d, the central difference (L(θ + h d) - L(θ - h d)) / 2h
+misses the directional derivative by a truncation error (h²/6) |L‴| and a rounding error of size ε |L| / h. On
 logarithmic axes the error therefore falls with slope 2 in h, and rises with slope -1 for the smallest h, with its least
 value near h = (3 ε |L| / |L‴|)^(1/3), about 1e-5. The slopes need three derivatives: on a kink of φ neither holds.
 
 Source: Rumelhart, Hinton & Williams (1986), Learning representations by back-propagating errors, Nature 323, 533-536.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ import torch
 from chainrule.calculus.activations import ACTIVATIONS
 from chainrule.calculus.backprop import Objective, autograd_gradient, manual_gradient
 from chainrule.calculus.losses import objective
-from chainrule.calculus.network import Params, flatten, unflatten
+from chainrule.calculus.network import Params, flatten
 from chainrule.calculus.products import mean_loss
 from chainrule.evidence.claim import Claim, Part, broken
 from chainrule.evidence.comparison import Comparison
@@ -56,14 +57,14 @@ def orders(case: Case) -> list[float]:
 
 def network(draw: Draw) -> tuple[Params, torch.Tensor, torch.Tensor]:
     """A random network with random inputs and probability vectors as targets, in float64."""
-    sizes = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+    sizes = list(itertools.pairwise(WIDTHS))
     weights = tuple(
         torch.from_numpy(draw(f"weights/{l}").standard_normal(s) / s[0] ** 0.5) for l, s in enumerate(sizes)
     )
     biases = tuple(torch.from_numpy(draw(f"biases/{l}").standard_normal((1, s[1]))) for l, s in enumerate(sizes))
     x = torch.from_numpy(draw("inputs").standard_normal((SAMPLES, WIDTHS[0])))
     y = torch.softmax(torch.from_numpy(draw("targets").standard_normal((SAMPLES, WIDTHS[-1]))), dim=-1)
-    return Params(weights, biases), x, y
+    return Params(tuple(map(torch.from_numpy, weights)), tuple(map(torch.from_numpy, biases))), x, y
 
 
 def minimised(case: Case) -> Objective:
@@ -159,8 +160,10 @@ def errors_by_case(c: Comparison) -> Figure:
         Points(at, numbers(worst), label="largest of all seeds"),
         Line(at, tuple(2.0**-52 for _ in at), label="machine precision 2⁻⁵²", dashed=True, colour=1),
     )
-    return Figure((Panel(marks, x="case (activation × loss, in the order of the table)", y="relative difference [1]", log="y"),),
-                  "Hand-written and automatic gradients differ by rounding alone, for every activation and loss.")  # fmt: skip
+    return Figure(
+        (Panel(marks, x="case (activation × loss, in the order of the table)", y="relative difference [1]", log="y"),),
+        "Hand-written and automatic gradients differ by rounding alone, for every activation and loss.",
+    )
 
 
 def errors_by_step(c: Comparison) -> Figure:
@@ -174,9 +177,11 @@ def errors_by_step(c: Comparison) -> Figure:
             anchor = np.exp(np.mean(np.log(curve[regime]) - slope * np.log(h)))
             name = f"predicted slope {slope:g}" if i == 0 else ""
             marks.append(Line(numbers(h), numbers(anchor * h**slope), label=name, colour=i, dashed=slope < 0))
-    return Figure((Panel(tuple(marks), x="step h [parameter]", y="error of the central difference [loss]", log="xy"),),
-                  "Central differences of the loss: the error falls with the square of the step and, once rounding takes "
-                  "over, grows as its inverse. Lines have the predicted slopes; their heights are fitted.")  # fmt: skip
+    return Figure(
+        (Panel(tuple(marks), x="step h [parameter]", y="error of the central difference [loss]", log="xy"),),
+        "Central differences of the loss: the error falls with the square of the step and, once rounding takes "
+        "over, grows as its inverse. Lines have the predicted slopes; their heights are fitted.",
+    )
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────
@@ -208,7 +213,7 @@ claim = Claim(
             smooth,
             replace(smooth, seeds=20),
             rule=agrees_absolutely(0.15),
-            tolerance="pilot on other seeds: 2.0003 ± .001 and -.987 ± .044; the next Taylor term bends the first by < 0.05",
+            tolerance="pilot on other seeds: 2.0003 ± .001 and -.987 ± .044; the next Taylor term bends it by < 0.05",
             control=broken(
                 kinked,
                 replace(kinked, seeds=20),

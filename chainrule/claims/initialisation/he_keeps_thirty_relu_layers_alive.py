@@ -183,7 +183,7 @@ def layer_by_layer(c: Comparison) -> Figure:
         panels.append(Panel(tuple(marks), x="hidden layer", y=y, title=title, log="y"))
     return Figure(tuple(panels),
                   "Signal (left) and error (right) in random ReLU networks with 29 hidden layers: geometric means over "
-                  "networks with their intervals. The slopes of the lines are predicted, their starts measured.")  # fmt: skip
+                  "networks with their intervals. The lines' slopes are predicted, their starts measured.")  # fmt: skip
 
 
 def training_curves(c: Comparison) -> Figure:
@@ -207,7 +207,7 @@ claim = Claim(
     "Q",
     (
         Part(
-            "a layer with He's weights keeps signal and error but for a drift of finite width, one with Xavier's halves them",
+            "layers with He's weights keep signal and error but for a drift of finite width, Xavier's halve them",
             drifts,
             quick,
             full,

@@ -1,14 +1,14 @@
 r"""Deep random networks forget how long their input was: the mean square of a layer settles at q*.
 
-Let W_l ~ N(0, σ_w²/N) and b_l ~ N(0, σ_b²), and let q_l be the mean squared pre-activation of layer l. In a wide layer the
-pre-activations of one input are sums of many independent terms, hence normal with variance q_l, and so
+Let W_l ~ N(0, σ_w²/N) and b_l ~ N(0, σ_b²), and let q_l be the mean squared pre-activation of layer l. In a wide layer
+the pre-activations of one input are sums of many independent terms, hence normal with variance q_l, and so
 
     q_{l+1} = V(q_l) = σ_w² E[φ(√q_l z)²] + σ_b²,    z ~ N(0, 1)
 
 A stable fixed point q* = V(q*) attracts every input: short ones grow, long ones shrink. For ReLU the map is linear,
 q* = σ_b² / (1 - σ_w²/2), and there is none at σ_w² = 2 without bias; for tanh there always is one. Deviations decay by
-V′(q*) per layer. The theory is that of infinite width: at width N the layer mean of q fluctuates by about √(2/N) between
-networks, and its bias is of order 1/N (-2 % at N = 300 with tanh at σ_w = 2.5, 0.3 % at N = 1000).
+V′(q*) per layer. The theory is that of infinite width: at width N the mean of a layer fluctuates by about √(2/N)
+between networks, and its bias is of order 1/N (-2 % at N = 300 with tanh at σ_w = 2.5, 0.3 % at N = 1000).
 
 Source: Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016), Exponential expressivity in deep neural networks through
 transient chaos, eq. 3, https://arxiv.org/abs/1606.05340
@@ -100,11 +100,22 @@ def lengths_by_layer(c: Comparison) -> Figure:
         for j, std in enumerate(weight_stds(case)):
             curves = c.curves("length", i)[:, j * DEPTH : (j + 1) * DEPTH]
             marks.append(Line((1.0, float(DEPTH)), numbers(np.repeat(c.predicted[i, j], 2)), colour=j))
-            marks.append(Points(numbers(layers), numbers(curves.mean(0)), numbers(curves.min(0)), numbers(curves.max(0)),
-                                label=f"σ_w = {std:g}", colour=j))  # fmt: skip
+            marks.append(
+                Points(
+                    numbers(layers),
+                    numbers(curves.mean(0)),
+                    numbers(curves.min(0)),
+                    numbers(curves.max(0)),
+                    label=f"σ_w = {std:g}",
+                    colour=j,
+                )
+            )
         panels.append(Panel(tuple(marks), "layer", "mean squared pre-activation [1]", str(case["activation"]), log="y"))
-    return Figure(tuple(panels), "An input of mean square one is sent through random networks of width 1000. Points: mean over "
-                  "networks, bars from the smallest to the largest of them; lines: the predicted fixed points q*.")  # fmt: skip
+    return Figure(
+        tuple(panels),
+        "An input of mean square one is sent through random networks of width 1000. Points: mean over "
+        "networks, bars from the smallest to the largest of them; lines: the predicted fixed points q*.",
+    )
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,264 @@
+r"""Full-batch gradient descent sharpens its landscape up to the edge of stability, 2/lr, and stays there.
+
+Let λ be the sharpness, the largest eigenvalue of the Hessian of the training loss. Along its eigenvector gradient descent
+multiplies a deviation by 1 - ηλ in each step, so a quadratic is left for ever where λ > 2/η. On networks training itself
+raises λ (progressive sharpening), and does so until the edge of stability is reached,
+
+    λ = 2/η,
+
+where the loss no longer falls at every step but goes on falling in the long run, and λ stays. With momentum β the same
+analysis of a quadratic, x_{t+1} = (1 + β - ηλ) x_t - β x_{t-1} for the heavy ball and (1 - ηλ)((1 + β) x_t - β x_{t-1}) for
+Nesterov, gives a root -1 at
+
+    λ = 2 (1 + β) / η,    λ = 2 (1 + β) / (η (1 + 2β)).
+
+That the linear analysis is right on a quadratic is a theorem; that networks go to its edge and survive there is a regular
+observation, which needs full batches and a rate for which 2/η lies between the sharpness at the start and the one that
+training at a small rate would reach. Where 2/η is above both, nothing of this happens and the loss falls at every step.
+
+Source: Cohen, Kaur, Li, Kolter & Talwalkar (2021), Gradient descent on neural networks typically occurs at the edge of
+stability, sections 2 and 3, https://arxiv.org/abs/2103.00065
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chainrule.calculus.network import flatten
+from chainrule.calculus.products import hessian_product
+from chainrule.evidence.claim import Claim, Part, broken, mistaken
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.figure import Band, Figure, Line, Mark, Panel, numbers
+from chainrule.evidence.rules import agrees, at_least
+from chainrule.experiment.condition import Condition, grid
+from chainrule.experiment.engines import State
+from chainrule.experiment.observe import training_loss
+from chainrule.experiment.protocol import Instrument, Protocol, Run, Schedule
+from chainrule.measure.curvature import top_eigenvalues
+from chainrule.randomness import stream
+
+LAST = 0.4  # share of the observations, at the end, of which the median is taken
+BEYOND = 1.2  # a small rate must lead this far above the thresholds, or these were never in the way
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def edge(c: Condition) -> list[float]:
+    """The sharpness at which the optimiser is no longer stable on a quadratic [loss / parameter²]."""
+    beta = c.momentum
+    factor = {"sgd": 1.0, "heavy_ball": 1 + beta, "nesterov": (1 + beta) / (1 + 2 * beta)}[c.optimiser]
+    return [2 * factor / c.lr]
+
+
+def edge_without_momentum(c: Condition) -> list[float]:
+    """2/η, whatever the optimiser."""
+    return [2 / c.lr]
+
+
+def above_the_edges(c: Condition) -> list[float]:
+    """1.2 times the highest of the thresholds that gradient descent is held at in the other part."""
+    return [BEYOND * max(edge(other)[0] for other in quick.conditions)]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+
+def sharpness(state: State) -> Float[Tensor, "C S 2"]:
+    """λ_max of the Hessian of the training loss by Lanczos, and the bound of its error [loss / parameter²]."""
+    cohort = state.cohort
+    x, y = cohort.inputs(cohort.train), cohort.targets(cohort.train)
+    parameters = flatten(state.params)
+    starts = np.stack([stream(r, "sharpness start").standard_normal(parameters.shape[-1]) for r in cohort.replicas])
+    start = torch.from_numpy(starts).to(cohort.dtype).expand_as(parameters)
+    top = top_eigenvalues(hessian_product(state.params, x, y, cohort.objective), start, 1, 0.02, 40)
+    return torch.cat([top.value, top.residual], dim=-1)
+
+
+def rises(state: State) -> Float[Tensor, "C S"]:
+    """Share of the steps since the last look at which the loss rose [1]; 0 before the first step."""
+    if len(state.losses) < 2:
+        return torch.zeros(state.diverged_at.shape, dtype=torch.float64)
+    return (state.losses.diff(dim=0) > 0).double().mean(0)
+
+
+network = Condition(
+    widths=(64, 48, 48, 10),
+    activation="tanh",
+    initialiser="lecun_normal",
+    weight_std=0.6,  # starts flat: 2.8 ± 0.2 in the pilot, below every edge used here
+    loss="squared_error",
+    n_train=200,
+    batch=0,
+    steps=1500,
+)
+look: dict[str, Instrument] = {"sharpness": sharpness, "loss": training_loss, "rises": rises}
+
+
+def rates(values: Sequence[float], condition: Condition = network) -> tuple[Condition, ...]:
+    """The network at each of some rates."""
+    return grid(condition, {"lr": values})
+
+
+def with_momentum(optimiser: str, lr: float, beta: float, condition: Condition = network) -> Condition:
+    """The network with heavy ball or Nesterov."""
+    return msgspec.structs.replace(condition, optimiser=optimiser, lr=lr, momentum=beta)
+
+
+quick = Protocol(rates([0.3, 0.5]), seeds=10, observe=look, at=Schedule(every=50))
+small = replace(quick, conditions=rates([0.1]))
+momentum = replace(quick, conditions=(with_momentum("heavy_ball", 0.6, 0.5), with_momentum("nesterov", 0.3, 0.5)))
+long = msgspec.structs.replace(network, steps=4000)
+full = replace(quick, conditions=rates([0.3, 0.4, 0.5], long), seeds=20)
+small_full = replace(full, conditions=rates([0.1], long))
+momentum_full = replace(
+    full,
+    conditions=(
+        with_momentum("heavy_ball", 0.6, 0.5, long),
+        with_momentum("heavy_ball", 0.57, 0.9, long),
+        with_momentum("nesterov", 0.3, 0.5, long),
+        with_momentum("nesterov", 0.2, 0.9, long),
+    ),
+)
+
+# measurement ───────────────────────────────────────────────────────────────────────────
+
+
+def settled(run: Run) -> np.ndarray:
+    """Median sharpness over the last 40 % of the observations [C, S, 1]."""
+    values = run.readings["sharpness"][..., 0]
+    return np.median(values[:, :, -int(LAST * values.shape[2]) :], axis=2)[:, :, None]
+
+
+def was_pushed_to_the_edge(run: Run) -> np.ndarray:
+    """The sharpness began below the threshold and exceeded it at least once, and the loss stayed finite."""
+    values = run.readings["sharpness"][..., 0]
+    threshold = np.array([edge(c) for c in run.conditions])  # type: ignore[arg-type]  # conditions, not cases
+    return (values[:, :, 0] < threshold) & (values > threshold[:, :, None]).any(2) & (run.diverged_at < 0)
+
+
+def trajectories(run: Run) -> dict[str, np.ndarray]:
+    """Sharpness, the bound of its error, loss and share of rising steps at every observed step."""
+    steps = np.broadcast_to(np.array(run.steps, dtype=float), run.readings["loss"].shape)
+    value, bound = run.readings["sharpness"][..., 0], run.readings["sharpness"][..., 1]
+    return {
+        "step": steps[:, :1],
+        "sharpness": value,
+        "bound": bound / value,
+        "loss": run.readings["loss"],
+        "rises": run.readings["rises"],
+    }
+
+
+# figures ───────────────────────────────────────────────────────────────────────────────
+
+
+def curves_of(c: Comparison, name: str, levels: bool) -> tuple[Mark, ...]:
+    """Mean and range of the seeds of every condition, with its predicted level as a dashed line."""
+    marks: list[Mark] = []
+    for i, label in enumerate(c.labels):
+        steps, curves = c.curves("step", i)[0], c.curves(name, i)
+        marks.append(Band(numbers(steps), numbers(curves.min(0)), numbers(curves.max(0)), colour=i))
+        marks.append(Line(numbers(steps), numbers(curves.mean(0)), label=label or "measured", colour=i))
+        if levels:
+            at = numbers([c.predicted[i, 0]] * 2)
+            name_of = f"predicted {c.predicted[i, 0]:.3g}"
+            marks.append(Line(numbers(steps[[0, -1]]), at, label=name_of, colour=i, dashed=True))
+    return tuple(marks)
+
+
+def error_of_lanczos(c: Comparison) -> str:
+    """The largest error bound of all readings, in words."""
+    worst = max(np.nanmax(c.curves("bound", i)) for i in range(len(c.labels)))
+    return f"Each reading of the sharpness is within {100 * worst:.1f} % of an eigenvalue."
+
+
+def famous(c: Comparison) -> Figure:
+    """Sharpness with the line 2/η, the share of rising steps, and the loss."""
+    return Figure(
+        (
+            Panel(curves_of(c, "sharpness", True), x="step", y="sharpness [loss / parameter²]"),
+            Panel(curves_of(c, "rises", False), x="step", y="share of steps at which the loss rises [1]"),
+            Panel(curves_of(c, "loss", False), x="step", y="training loss [½ squared error]", log="y"),
+        ),
+        "Full-batch gradient descent on 200 digits: the sharpness rises to 2/lr (dashed) and stays; from there on the loss "
+        f"rises at some steps, and falls all the same. Mean and range of the seeds. {error_of_lanczos(c)}",
+    )
+
+
+def levels_with_momentum(c: Comparison) -> Figure:
+    """Sharpness with the thresholds of heavy ball and Nesterov."""
+    return Figure((Panel(curves_of(c, "sharpness", True), x="step", y="sharpness [loss / parameter²]"),),
+                  "The same with momentum: each optimiser goes to the edge of its own stability (dashed). Mean and range of "
+                  f"the seeds. {error_of_lanczos(c)}")  # fmt: skip
+
+
+def undisturbed(c: Comparison) -> Figure:
+    """Sharpness at a small rate, which passes the thresholds of the larger ones."""
+    marks = [*curves_of(c, "sharpness", False)]
+    steps = c.curves("step", 0)[0]
+    level = numbers([c.predicted[0, 0]] * 2)
+    marks.append(Line(numbers(steps[[0, -1]]), level, label="to be exceeded", colour=1, dashed=True))
+    return Figure((Panel(tuple(marks), x="step", y="sharpness [loss / parameter²]"),),
+                  "At a rate with 2/lr far away nothing stops the sharpness: it passes the levels at which the larger rates "
+                  f"were held (1.2 times the highest is dashed). {error_of_lanczos(c)}")  # fmt: skip
+
+
+# decision ──────────────────────────────────────────────────────────────────────────────
+claim = Claim(
+    "C4",
+    "edge-of-stability",
+    __name__,
+    __doc__,
+    "Q",
+    (
+        Part(
+            "the sharpness of gradient descent settles at 2/η",
+            edge,
+            quick,
+            full,
+            rule=agrees(within=0.1),
+            tolerance="it hovers above 2/η by about 1 % (pilot 1.01 to 1.02 ± .01); Lanczos stops at a bound of 2 %",
+            control=broken(small, small_full, "a rate of 0.1, at which training ends before the sharpness is 2/η"),
+            figure=famous,
+            measure=settled,
+            premise=was_pushed_to_the_edge,
+            shown=trajectories,
+            axis="median of the last 40 %",
+            unit="loss / parameter²",
+        ),
+        Part(
+            "with momentum it settles at the edge of the stability of heavy ball and of Nesterov",
+            edge,
+            momentum,
+            momentum_full,
+            rule=agrees(within=0.1),
+            tolerance="as without momentum; heavy ball at β = 0.9 approaches slowly from below (pilot .96 ± .05)",
+            control=mistaken(edge_without_momentum, "2/η, the threshold without momentum"),
+            figure=levels_with_momentum,
+            measure=settled,
+            premise=was_pushed_to_the_edge,
+            shown=trajectories,
+            axis="median of the last 40 %",
+            unit="loss / parameter²",
+        ),
+        Part(
+            "at a small rate the sharpness rises beyond these thresholds, so that it was they that stopped it",
+            above_the_edges,
+            small,
+            small_full,
+            rule=at_least(),
+            tolerance="1.2 times the highest threshold: the margin stands in the bound",
+            control=mistaken(edge_without_momentum, "2/η of the small rate itself"),
+            figure=undisturbed,
+            measure=settled,
+            shown=trajectories,
+            axis="median of the last 40 %",
+            unit="loss / parameter²",
+        ),
+    ),
+)

@@ -1,0 +1,180 @@
+r"""An L1 penalty makes weights exactly zero with proximal steps, and never with subgradient steps or with Adam.
+
+For features with XᵀX = I and the loss ½|y - Xw|² + λ ∑|w_j| each weight has a problem of its own, whose solution is the
+soft threshold of the least-squares weight z_j = x_j·y:
+
+    w_j = S_λ(z_j) = sign(z_j) max(|z_j| - λ, 0)
+
+A proximal step w ← S_{ηλ}(w - η ∂L/∂w) contains this map, so it returns the number 0 itself. If y is nothing but noise,
+z_j ~ N(0, σ²), and the share of zeros is
+
+    P(|z_j| ≤ λ) = 2Φ(λ/σ) - 1
+
+A subgradient step adds ηλ sign(w) to the step instead. It can jump over 0 and has no reason to meet it: a weight that
+belongs at 0 swings for ever, at most by η (λ + |z_j|) ≤ 2ηλ to either side. The often read sentence that weights become
+exactly 0 when L1 is used, and that frameworks handle the kink by a subgradient, is therefore refuted in this form: with a
+subgradient the weights become small, zeros need a proximal step. An L2 penalty only divides weights, by 1 + λ here.
+
+With correlated features the formula for the share fails, but the proximal steps still end at a minimum of the lasso:
+
+    w_j ≠ 0:  x_j·(y - Xw) = λ sign(w_j),      w_j = 0:  |x_j·(y - Xw)| ≤ λ
+
+Source: Tibshirani (1996), Regression shrinkage and selection via the lasso, section 2.2; Daubechies, Defrise & De Mol
+(2004), An iterative thresholding algorithm for linear inverse problems, https://arxiv.org/abs/math/0307152
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chainrule import dataset
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.calculus.backprop import Objective, manual_gradient
+from chainrule.calculus.losses import LOSSES
+from chainrule.calculus.network import Params
+from chainrule.calculus.optimisers import OPTIMISERS
+from chainrule.calculus.penalties import PENALTIES
+from chainrule.evidence.claim import Claim, Part, broken, mistaken
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.figure import Dots, Figure, Line, Mark, Panel, Points, measured_against_predicted, numbers
+from chainrule.evidence.rules import at_most, exact, proportion
+from chainrule.experiment.protocol import Case, Draw, Run, Trials
+from chainrule.theory.ridge import lasso_penalty_max, lasso_residual, soft_threshold, zero_fraction
+
+ROWS, FEATURES = 400, 200
+THRESHOLDS = (0.5, 1.0, 2.0)  # λ/σ, with σ = 1
+WATCHED = 100  # last steps, of which the most favourable one counts
+SHARES = (0.05, 0.2, 0.5)  # of the penalty from which on all weights are 0
+LOOKS = 50  # at the residual, in the course of the steps
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def share_below_threshold(case: Case) -> list[float]:
+    """2Φ(λ/σ) - 1 for each λ."""
+    return [zero_fraction(t, 1.0) for t in THRESHOLDS]
+
+
+def none(case: Case) -> list[float]:
+    """No weight is 0, at any λ."""
+    return [0.0 for _ in THRESHOLDS]
+
+
+def widest_swing(case: Case) -> list[float]:
+    """2ηλ for each λ."""
+    return [2 * float(case["lr"]) * t for t in THRESHOLDS]
+
+
+def one_step(case: Case) -> list[float]:
+    """ηλ, the step of the penalty alone."""
+    return [float(case["lr"]) * t for t in THRESHOLDS]
+
+
+def minimum(case: Case) -> list[float]:
+    """At a minimum no optimality condition is violated."""
+    return [0.0 for _ in SHARES]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+
+def descend(x: np.ndarray, y: np.ndarray, strength: np.ndarray, start: np.ndarray, case: Case) -> Iterator[Tensor]:
+    """Weights after each step of a linear network on ½|y - Xw|² with one penalty per member [M, d, 1]."""
+    root = len(x) ** 0.5  # the loss is a mean over rows: scaled by √N it is the sum
+    inputs, targets = torch.from_numpy(root * x), torch.from_numpy(root * y)
+    penalty = torch.from_numpy(strength).reshape(-1, 1, 1)
+    step, lr, none = str(case["step"]), float(case["lr"]), torch.zeros(1, 1, 1, dtype=torch.float64)
+    goal = Objective(
+        LOSSES["squared_error"],
+        ACTIVATIONS["identity"],
+        l1=penalty if step in ("subgradient", "adam") else none,
+        l2=penalty if step == "shrinkage" else none,
+    )
+    optimiser = OPTIMISERS["adam" if step == "adam" else "sgd"]
+    w = torch.from_numpy(start).expand(len(penalty), -1, -1)
+    memory = {slot: torch.zeros_like(w) for slot in optimiser.slots}
+    hyper = {"lr": lr, "momentum": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    for t in range(1, int(case["steps"]) + 1):
+        _, gradient, _ = manual_gradient(Params((w,), (none,)), inputs, targets, goal)
+        w = w - optimiser.step(w, gradient.weights[0], memory, t, hyper)
+        if step == "proximal":
+            w = PENALTIES["l1"].prox(w, lr * penalty)
+        yield w
+
+
+def pure_noise(case: Case, draw: Draw) -> np.ndarray:
+    """200 weights fitted to 400 rows of pure noise by full-batch steps under penalties λ/σ = 0.5, 1 and 2, float64."""
+    mixed, noise = draw("design").standard_normal((ROWS, FEATURES)), draw("noise").standard_normal((ROWS, 1))
+    if "correlation" in case:
+        rho = float(case["correlation"])
+        mixed = rho**0.5 * draw("common factor").standard_normal((ROWS, 1)) + (1 - rho) ** 0.5 * mixed
+        x = mixed / np.linalg.norm(mixed, axis=0)
+    else:
+        x = np.linalg.qr(mixed)[0]
+    start = draw("start").standard_normal((FEATURES, 1))
+    weights = list(descend(x, noise, np.array(THRESHOLDS), start, case))
+    tail = torch.stack(weights[-WATCHED:]).squeeze(-1).numpy()  # [step, λ, weight]
+    alone = (x.T @ noise)[:, 0]  # z
+    zeros = (tail == 0).mean(2).max(0)
+    belongs = np.abs(alone) <= np.array(THRESHOLDS)[:, None]
+    swing = np.where(belongs, np.abs(tail).max(0), 0.0).max(1)
+    return np.concatenate([zeros, swing, alone, tail[-1].ravel()])
+
+
+def diabetes_with_noise(case: Case, draw: Draw) -> np.ndarray:
+    """Violation of the lasso's conditions on ten measurements of diabetes patients and 50 columns of noise, float64."""
+    data = dataset.load(str(case["data"]))
+    rows = np.arange(len(data.x))
+    mean, std = dataset.scaling(data, rows)
+    noise = draw("noise columns").standard_normal((len(rows), 50))
+    columns = np.concatenate([(data.x - mean) / std, (noise - noise.mean(0)) / noise.std(0)], axis=1)
+    x, y = columns / len(rows) ** 0.5, (data.y - data.y.mean()) / (data.y.std() * len(rows) ** 0.5)
+    strength = np.array(SHARES) * lasso_penalty_max(x, y[:, 0])
+    start = draw("start").standard_normal((x.shape[1], 1))
+    every = int(case["steps"]) // LOOKS
+    course = [w[..., 0].numpy() for t, w in enumerate(descend(x, y, strength, start, case), 1) if t % every == 0]
+    violations = np.array([[lasso_residual(x, y[:, 0], w[m], s) for m, s in enumerate(strength)] for w in course])
+    return np.concatenate([violations[-1], violations.T.ravel(), course[-1].ravel()])
+
+
+proximal = Trials(({"step": "proximal", "lr": 0.5, "steps": 160},), seeds=50, trial=pure_noise)
+correlated = Trials(({"step": "proximal", "lr": 0.006, "steps": 500, "correlation": 0.8},), seeds=5, trial=pure_noise)
+smooth = Trials(
+    tuple({"step": step, "lr": 0.05, "steps": 600} for step in ("subgradient", "adam", "shrinkage")), 10, pure_noise
+)
+clipped = replace(smooth, cases=tuple({**c, "step": "proximal"} for c in smooth.cases))
+swinging = replace(smooth, cases=smooth.cases[:1])
+lasso = Trials(({"data": "diabetes", "step": "proximal", "lr": 0.23, "steps": 1000},), 5, diabetes_with_noise)
+kinked = replace(lasso, cases=({**lasso.cases[0], "step": "subgradient"},))
+
+# measurement ───────────────────────────────────────────────────────────────────────────
+
+
+def zeros(run: Run) -> np.ndarray:
+    """Share of exact zeros for each λ [C, S, 3]."""
+    return run.readings["trial"][:, :, 0, :3]
+
+
+def swings(run: Run) -> np.ndarray:
+    """The largest |w| among the weights that belong at 0, for each λ [C, S, 3]."""
+    return run.readings["trial"][:, :, 0, 3:6]
+
+
+def violations(run: Run) -> np.ndarray:
+    """The largest violation of an optimality condition, for each λ [C, S, 3]."""
+    return run.readings["trial"][:, :, 0, :3]
+
+
+def learnt(run: Run) -> dict[str, np.ndarray]:
+    """Least-squares weights [C, S, 200], and the weights learnt at λ/σ = 1 [C, S, 200]."""
+    values = run.readings["trial"][:, :, 0, 6:]
+    return {"alone": values[..., :FEATURES], "learnt": values[..., 2 * FEATURES : 3 * FEATURES]}
+
+
+def course(run: Run) -> dict[str, np.ndarray]:
+    """Violations in the course of the steps [C, S, 3 · 50], and the final weights [C, S, 3 · 60]."""
+    values = run.readings["trial"][:, :, 0, 3:]
+    return {"violation": values[..., : 3 * LOOKS], "weights": values[..., 3 * LOOKS :]}
