@@ -1,6 +1,7 @@
 """The command line: the only file that prints or draws a progress bar."""
 
 import json
+import pkgutil
 import signal
 import sys
 from collections.abc import Generator
@@ -20,11 +21,12 @@ from chainrule import claims, dataset
 from chainrule.catalogue import collect
 from chainrule.errors import ChainruleError
 from chainrule.evidence.claim import KINDS, Claim
-from chainrule.evidence.conduct import conduct, versions
+from chainrule.evidence.conduct import conduct
 from chainrule.evidence.evaluation import Evaluation
 from chainrule.evidence.finding import Finding
 from chainrule.evidence.shelf import keep, look_up
 from chainrule.experiment.condition import Condition, settings
+from chainrule.experiment.environment import versions
 from chainrule.experiment.protocol import Protocol
 from chainrule.experiment.training import Progress
 from chainrule.store import disk
@@ -361,7 +363,8 @@ def new(
     """Write a file that runs at once: a claim or a data set, found by walking, nothing else to touch."""
     from chainrule.skeleton import skeleton
 
-    path, text = skeleton(kind, name)
+    chapters = sorted(info.name for info in pkgutil.iter_modules(claims.__path__) if info.ispkg)
+    path, text = skeleton(kind, name, chapters)
     if disk.is_file(path):
         raise ChainruleError("E409", f"{path} exists already.", "A new file never replaces one.", "choose another name")
     disk.make_folder(path.parent)

@@ -107,12 +107,13 @@ dataset = Dataset(
 '''
 
 
-def skeleton(kind: str, name: str) -> tuple[Path, str]:
+def skeleton(kind: str, name: str, chapters: list[str]) -> tuple[Path, str]:
     """Where a new file goes and what stands in it.
 
     Args:
         kind: ``"claim"`` or ``"dataset"``.
         name: ``chapter/name`` for a claim, ``name`` for a data set: lower case, digits and underscores.
+        chapters: The chapters that there are.
 
     Returns:
         Its path within the package, and its text.
@@ -120,7 +121,6 @@ def skeleton(kind: str, name: str) -> tuple[Path, str]:
     Raises:
         ChainruleError: E402 for another kind, E408 for a name that is no module name.
     """
-    chapters = sorted(p.name for p in (ROOM / "claims").iterdir() if p.is_dir() and not p.name.startswith("_"))
     if kind not in ("claim", "dataset"):
         raise ChainruleError(
             "E402", f"kind={kind!r} is not known.", "Known: claim, dataset.", "chainrule new claim CHAPTER/NAME"

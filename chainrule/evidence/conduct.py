@@ -1,19 +1,15 @@
 """conduct(claim): predict, register, train, measure, compare, judge. The whole pipeline."""
 
-import platform
-import sys
 from collections.abc import Generator
 
 import numpy as np
-import torch
 
-import chainrule
-from chainrule import dataset
 from chainrule.errors import ChainruleError
 from chainrule.evidence.claim import Claim, Part
 from chainrule.evidence.comparison import Comparison
 from chainrule.evidence.finding import Finding, PartFinding, Provenance
 from chainrule.evidence.plan import Plan, register
+from chainrule.experiment.environment import data_hashes, equality, machine, versions
 from chainrule.experiment.protocol import REGISTERED, Protocol, Run
 from chainrule.experiment.training import Progress, carry_out
 from chainrule.store.objects import Store
@@ -140,7 +136,6 @@ def described(part: Part, profile: str) -> str:
 def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
     """Where a finding comes from."""
     protocols = [p for part in claim.parts for p in (part.protocol(profile), part.as_control.protocol(profile))]
-    names = sorted({c.data for p in protocols if isinstance(p, Protocol) for c in p.conditions})
     first = min(p.first for p in protocols)
     return Provenance(
         plan=plan.address,
@@ -150,22 +145,6 @@ def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
         first_replica=first,
         versions=versions(),
         machine=machine(),
-        equality="exact",
-        data={name: dataset.load(name).hash for name in names},
+        equality=equality(),
+        data=data_hashes(protocols),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    return {
-        "chainrule": chainrule.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),  # a subclass of str that JSON does not know
-    }
-
-
-def machine() -> str:
-    """Processor family and the instruction set that torch uses: bits are promised within these."""
-    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-    return f"{platform.machine()}, {sys.platform}, {instructions}, {threads} thread(s)"

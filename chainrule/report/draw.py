@@ -161,7 +161,7 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
         _name_bars(axes, bars[0].names, lying, width)
     across, up = (panel.y, panel.x) if lying else (panel.x, panel.y)
     axes.set_xlabel(wrapped(across, width - 1.6))
-    axes.set_ylabel(wrapped(up, height - 0.9))
+    axes.set_ylabel(wrapped(up, height - 1.8))
     _scales(axes, panel, lying, names=bool(bars))
     if panel.ticks:
         _name_axis(axes.set_xticks, axes.xaxis, panel.ticks, width)
@@ -391,7 +391,8 @@ def _images(axes: Axes, mark: Images, width: float) -> None:
         )  # fmt: skip
         text, middle = wrapped(caption, cell - 0.1), left + (cell - 0.25) / 2
         axes.text(middle, top + tall + 0.06, text, ha="center", va="top", fontsize=8, linespacing=1.05)
-    axes.set_xlim(0, width)
+    rest = (across - min(across, len(mark.pixels))) * cell  # a short row stands in the middle
+    axes.set_xlim(-rest / 2, width - rest / 2)
     axes.set_ylim(math.ceil(len(mark.pixels) / across) * step, 0)
     axes.set_axis_off()
 

@@ -300,23 +300,16 @@ def caption(part: PartFinding) -> str:
 def points_table(part: PartFinding, name: str) -> str:
     """Every point of a test: condition, position, prediction, measurement."""
     c = part.comparison
-    columns = [
-        ("Condition", 30, len(c.labels) > 1),
-        (escape(c.axis or "point"), 16, len(c.x) > 1),
-        ("Predicted", 22, True),
-        ("Measured", 34, True),
-    ]
-    rows = [
+    rows = [("Condition", escape(c.axis or "point"), "Predicted", "Measured")] + [
         (escape(c.labels[i]), escape(number(c.x[j])), predicted_at(part, i, j), measured_at(part, i, j))
         for i in range(len(c.labels))
         for j in range(len(c.x))
     ]
-    kept = [k for k, (_, _, wanted) in enumerate(columns) if wanted]
+    kept = [*([0] if len(c.labels) > 1 else []), *([1] if len(c.x) > 1 else []), 2, 3]
+    rows = [tuple(row[k] for k in kept) for row in rows]
+    widths = [4 + min(36, max(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
     words = f"{inline(sentence(part.title))} Intervals hold together at {number(100 * c.confidence)} %."
-    return table(
-        [columns[k][0] for k in kept], [[row[k] for k in kept] for row in rows], words, name,
-        [columns[k][1] for k in kept],
-    )  # fmt: skip
+    return table(rows[0], rows[1:], words, name, widths)
 
 
 def remarks(findings: Sequence[Finding]) -> str:

@@ -220,7 +220,7 @@ def _words(text: str, formula: bool) -> str:
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :] if text.strip() else ""
     text = re.sub(r"(?<=[Α-Ωα-ωϕ])'|(?<=\b[A-Za-z])'(?![A-Za-z])", "′", text)
     text = re.sub(r"(?<=[A-Za-z])'(?=[a-z])", "’", text)
-    text = re.sub(r"(?<![^\s(\[=,±])-(?=[\s.\d])", "−", text)  # a minus sign, not a hyphen
+    text = re.sub(r"(?<![^\s(\[=,±])-(?!-)", "−", text)  # a minus sign, not a hyphen
     text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0?(\d{1,3})(?!\w)", _power, text)
     text = escape(text)
     if formula:

@@ -8,7 +8,7 @@ import sklearn
 
 from chainrule import dataset
 from chainrule.errors import ChainruleError
-from chainrule.evidence.conduct import versions
+from chainrule.experiment.environment import versions
 from chainrule.evidence.evaluation import Evaluation, Quantity, Sheet
 from chainrule.evidence.figure import Figure
 from chainrule.evidence.finding import to_json

@@ -153,7 +153,7 @@ def test_a_new_claim_is_one_file(tmp_path: Path) -> None:
 
     from chainrule.skeleton import skeleton
 
-    _, text = skeleton("claim", "descent/means_vary_less")
+    _, text = skeleton("claim", "descent/means_vary_less", ["descent"])
     path = tmp_path / "means_vary_less.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location("chainrule.claims.descent.means_vary_less", path)

@@ -1,23 +1,24 @@
 r"""Full-batch gradient descent sharpens its landscape up to the edge of stability, 2/lr, and stays there.
 
-Let λ be the sharpness, the largest eigenvalue of the Hessian of the training loss. Along its eigenvector gradient descent
-multiplies a deviation by 1 - ηλ in each step, so a quadratic is left for ever where λ > 2/η. On networks training itself
-raises λ (progressive sharpening), and does so until the edge of stability is reached,
+Let λ be the sharpness, the largest eigenvalue of the Hessian of the training loss. Along its eigenvector gradient
+descent multiplies a deviation by 1 - ηλ in each step, so a quadratic is left for ever where λ > 2/η. On networks
+training itself raises λ (progressive sharpening), and does so until the edge of stability is reached,
 
     λ = 2/η,
 
-where the loss no longer falls at every step but goes on falling in the long run, and λ stays. With momentum β the same
-analysis of a quadratic, x_{t+1} = (1 + β - ηλ) x_t - β x_{t-1} for the heavy ball and (1 - ηλ)((1 + β) x_t - β x_{t-1}) for
-Nesterov, gives a root -1 at
+where the loss no longer falls at every step but goes on falling in the long run, and λ stays. With momentum β the
+same analysis of a quadratic, x_{t+1} = (1 + β - ηλ) x_t - β x_{t-1} for the heavy ball and (1 - ηλ)((1 + β) x_t - β
+x_{t-1}) for Nesterov, gives a root -1 at
 
     λ = 2 (1 + β) / η,    λ = 2 (1 + β) / (η (1 + 2β)).
 
-That the linear analysis is right on a quadratic is a theorem; that networks go to its edge and survive there is a regular
-observation, which needs full batches and a rate for which 2/η lies between the sharpness at the start and the one that
-training at a small rate would reach. Where 2/η is above both, nothing of this happens and the loss falls at every step.
+That the linear analysis is right on a quadratic is a theorem; that networks go to its edge and survive there is a
+regular observation, which needs full batches and a rate for which 2/η lies between the sharpness at the start and the
+one that training at a small rate would reach. Where 2/η is above both, nothing of this happens and the loss falls at
+every step.
 
-Source: Cohen, Kaur, Li, Kolter & Talwalkar (2021), Gradient descent on neural networks typically occurs at the edge of
-stability, sections 2 and 3, https://arxiv.org/abs/2103.00065
+Source: Cohen, Kaur, Li, Kolter & Talwalkar (2021), Gradient descent on neural networks typically occurs at the edge
+of stability, sections 2 and 3, https://arxiv.org/abs/2103.00065
 """
 
 from collections.abc import Sequence
@@ -111,14 +112,14 @@ def with_momentum(optimiser: str, lr: float, beta: float, condition: Condition =
 
 quick = Protocol(rates([0.3, 0.5]), seeds=10, observe=look, at=Schedule(every=50))
 small = replace(quick, conditions=rates([0.1]))
-momentum = replace(quick, conditions=(with_momentum("heavy_ball", 0.6, 0.5), with_momentum("nesterov", 0.3, 0.5)))
+momentum = replace(quick, conditions=(with_momentum("heavy_ball", 0.45, 0.5), with_momentum("nesterov", 0.3, 0.5)))
 long = msgspec.structs.replace(network, steps=4000)
 full = replace(quick, conditions=rates([0.3, 0.4, 0.5], long), seeds=20)
 small_full = replace(full, conditions=rates([0.1], long))
 momentum_full = replace(
     full,
     conditions=(
-        with_momentum("heavy_ball", 0.6, 0.5, long),
+        with_momentum("heavy_ball", 0.45, 0.5, long),
         with_momentum("heavy_ball", 0.57, 0.9, long),
         with_momentum("nesterov", 0.3, 0.5, long),
         with_momentum("nesterov", 0.2, 0.9, long),
@@ -185,16 +186,17 @@ def famous(c: Comparison) -> Figure:
             Panel(curves_of(c, "rises", False), x="step", y="share of steps at which the loss rises [1]"),
             Panel(curves_of(c, "loss", False), x="step", y="training loss [½ squared error]", log="y"),
         ),
-        "Full-batch gradient descent on 200 digits: the sharpness rises to 2/lr (dashed) and stays; from there on the loss "
-        f"rises at some steps, and falls all the same. Mean and range of the seeds. {error_of_lanczos(c)}",
+        "Full-batch gradient descent on 200 digits: the sharpness rises to 2/lr (dashed) and stays; from there on the "
+        f"loss rises at some steps, and falls all the same. Mean and range of the seeds. {error_of_lanczos(c)}",
+        columns=3,
     )
 
 
 def levels_with_momentum(c: Comparison) -> Figure:
     """Sharpness with the thresholds of heavy ball and Nesterov."""
     return Figure((Panel(curves_of(c, "sharpness", True), x="step", y="sharpness [loss / parameter²]"),),
-                  "The same with momentum: each optimiser goes to the edge of its own stability (dashed). Mean and range of "
-                  f"the seeds. {error_of_lanczos(c)}")  # fmt: skip
+                  "The same with momentum: each optimiser goes to the edge of its own stability (dashed). Mean and range "
+                  f"of the seeds. {error_of_lanczos(c)}")  # fmt: skip
 
 
 def undisturbed(c: Comparison) -> Figure:
@@ -204,8 +206,8 @@ def undisturbed(c: Comparison) -> Figure:
     level = numbers([c.predicted[0, 0]] * 2)
     marks.append(Line(numbers(steps[[0, -1]]), level, label="to be exceeded", colour=1, dashed=True))
     return Figure((Panel(tuple(marks), x="step", y="sharpness [loss / parameter²]"),),
-                  "At a rate with 2/lr far away nothing stops the sharpness: it passes the levels at which the larger rates "
-                  f"were held (1.2 times the highest is dashed). {error_of_lanczos(c)}")  # fmt: skip
+                  "At a rate with 2/lr far away nothing stops the sharpness: it passes the levels at which the larger "
+                  f"rates were held (1.2 times the highest is dashed). {error_of_lanczos(c)}")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

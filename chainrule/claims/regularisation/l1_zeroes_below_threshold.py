@@ -82,11 +82,11 @@ def minimum(case: Case) -> list[float]:
 
 
 def descend(x: np.ndarray, y: np.ndarray, strength: np.ndarray, start: np.ndarray, case: Case) -> Iterator[Tensor]:
-    """Weights after each step of a linear network on ½|y - Xw|² with one penalty per member [M, d, 1]."""
-    root = len(x) ** 0.5  # the loss is a mean over rows: scaled by √N it is the sum
+    """Weights [d, M] after each step of a linear network with M outputs, on ½|y - Xw|² with one penalty per output."""
+    root = len(x) ** 0.5  # the loss is a mean over rows: with both sides scaled by √N it is the sum
     inputs, targets = torch.from_numpy(root * x), torch.from_numpy(root * y)
-    penalty = torch.from_numpy(strength).reshape(-1, 1, 1)
-    step, lr, none = str(case["step"]), float(case["lr"]), torch.zeros(1, 1, 1, dtype=torch.float64)
+    penalty, none = torch.from_numpy(strength), torch.zeros(1, len(strength), dtype=torch.float64)
+    step, lr = str(case["step"]), float(case["lr"])
     goal = Objective(
         LOSSES["squared_error"],
         ACTIVATIONS["identity"],
@@ -94,7 +94,7 @@ def descend(x: np.ndarray, y: np.ndarray, strength: np.ndarray, start: np.ndarra
         l2=penalty if step == "shrinkage" else none,
     )
     optimiser = OPTIMISERS["adam" if step == "adam" else "sgd"]
-    w = torch.from_numpy(start).expand(len(penalty), -1, -1)
+    w = torch.from_numpy(start).expand(-1, len(strength)).contiguous()
     memory = {slot: torch.zeros_like(w) for slot in optimiser.slots}
     hyper = {"lr": lr, "momentum": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     for t in range(1, int(case["steps"]) + 1):
@@ -116,12 +116,11 @@ def pure_noise(case: Case, draw: Draw) -> np.ndarray:
         x = np.linalg.qr(mixed)[0]
     start = draw("start").standard_normal((FEATURES, 1))
     weights = list(descend(x, noise, np.array(THRESHOLDS), start, case))
-    tail = torch.stack(weights[-WATCHED:]).squeeze(-1).numpy()  # [step, λ, weight]
-    alone = (x.T @ noise)[:, 0]  # z
-    zeros = (tail == 0).mean(2).max(0)
-    belongs = np.abs(alone) <= np.array(THRESHOLDS)[:, None]
-    swing = np.where(belongs, np.abs(tail).max(0), 0.0).max(1)
-    return np.concatenate([zeros, swing, alone, tail[-1].ravel()])
+    tail = torch.stack(weights[-WATCHED:]).numpy()  # [step, weight, λ]
+    alone = x.T @ noise  # z
+    zeros = (tail == 0).mean(1).max(0)
+    swing = np.where(np.abs(alone) <= np.array(THRESHOLDS), np.abs(tail).max(0), 0.0).max(0)
+    return np.concatenate([zeros, swing, alone[:, 0], tail[-1].T.ravel()])
 
 
 def diabetes_with_noise(case: Case, draw: Draw) -> np.ndarray:
@@ -135,7 +134,7 @@ def diabetes_with_noise(case: Case, draw: Draw) -> np.ndarray:
     strength = np.array(SHARES) * lasso_penalty_max(x, y[:, 0])
     start = draw("start").standard_normal((x.shape[1], 1))
     every = int(case["steps"]) // LOOKS
-    course = [w[..., 0].numpy() for t, w in enumerate(descend(x, y, strength, start, case), 1) if t % every == 0]
+    course = [w.numpy().T for t, w in enumerate(descend(x, y, strength, start, case), 1) if t % every == 0]
     violations = np.array([[lasso_residual(x, y[:, 0], w[m], s) for m, s in enumerate(strength)] for w in course])
     return np.concatenate([violations[-1], violations.T.ravel(), course[-1].ravel()])
 

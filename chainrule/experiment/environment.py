@@ -1,0 +1,52 @@
+"""What a result may depend on besides its specification: versions, the machine, and whether bits depend on company."""
+
+import platform
+import sys
+from collections.abc import Iterable
+from functools import cache
+
+import numpy as np
+import torch
+
+import chainrule
+from chainrule import dataset
+from chainrule.calculus.network import flatten
+from chainrule.experiment.cohort import assemble
+from chainrule.experiment.condition import Condition
+from chainrule.experiment.engines import initial, manual
+from chainrule.experiment.protocol import Protocol, Trials
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    return {
+        "chainrule": chainrule.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),  # a subclass of str that JSON does not know
+    }
+
+
+def machine() -> str:
+    """Processor family, instruction set and threads: bits are promised within these."""
+    instructions, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{platform.machine()}, {sys.platform}, {instructions}, {threads} thread(s)"
+
+
+@cache
+def equality() -> str:
+    """``"exact"`` if two members end with the same bits in a stack of two and of five, else ``"statistical"``.
+
+    A self-test of a tenth of a second, once per process: 20 steps of a network with odd widths, which are the ones
+    that have been seen to differ.
+    """
+    condition = Condition(widths=(64, 13, 10), data="digits", n_train=64, batch=16, steps=20)
+    small, large = (manual(initial(assemble((condition,), tuple(range(count)))), 20) for count in (2, 5))
+    same = torch.equal(flatten(small.params)[0], flatten(large.params)[0, :2])
+    return "exact" if same else "statistical"
+
+
+def data_hashes(protocols: Iterable[Protocol | Trials]) -> dict[str, str]:
+    """The content hash of every dataset that some protocols use."""
+    names = {c.data for p in protocols if isinstance(p, Protocol) for c in p.conditions}
+    return {name: dataset.load(name).hash for name in sorted(names)}
