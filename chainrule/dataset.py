@@ -44,6 +44,8 @@ class Dataset:
         classes: Names of the classes 0 … K-1; empty for regression.
         units: Unit of the target.
         scaling: ``"columns"`` (each feature by its own mean and std), ``"global"`` (all by one) or ``"none"``.
+        logarithmic: Names of features that are positive and spread over decades: what learns from the data sees their
+            logarithms, of which mean and standard deviation say more. A fixed map; nothing is fitted.
         shape: Shape of one image, (rows, columns) or (channels, rows, columns); empty otherwise.
         split: Fractions of train, validation and test.
         test_rows: The last so many rows are the official test set, the same for every replica; 0 if there is none.
@@ -64,6 +66,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     units: str = ""
     scaling: str = "columns"
+    logarithmic: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     split: Fractions = (0.7, 0.15, 0.15)
     test_rows: int = 0
@@ -106,6 +109,7 @@ class Data:
     shape: tuple[int, ...]
     hidden: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    logarithmic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +179,7 @@ def load_from(name: str, given: str, home: str) -> Data:
         scaling=dataset.scaling,
         shape=dataset.shape,
         hidden=dataset.hidden,
+        logarithmic=dataset.logarithmic,
     )
 
 
@@ -378,8 +383,18 @@ def check(data: Data, parts: Split, shares: Float[np.ndarray, " 3"]) -> None:
 # standardisation ──────────────────────────────────────────────────────────────────────
 
 
+def inputs(data: Data) -> Shaped[np.ndarray, "M d"]:
+    """Features as networks and baselines see them before standardisation: logarithms where the dataset says so."""
+    if not data.logarithmic:
+        return data.x
+    columns = [data.features.index(name) for name in data.logarithmic]
+    x = data.x.copy()
+    x[:, columns] = np.log(x[:, columns])
+    return x
+
+
 def scaling(data: Data, rows: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Mean and standard deviation [feature] by which features are standardised, fitted on the given rows only.
+    """Mean and standard deviation [feature] by which ``inputs`` are standardised, fitted on the given rows only.
 
     Args:
         data: The rows; its ``scaling`` says whether each column, all pixels together, or nothing is standardised.
@@ -394,7 +409,7 @@ def scaling(data: Data, rows: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, 
     width = data.x.shape[1]
     if data.scaling == "none":
         return np.zeros(width), np.ones(width)
-    mean, std = moments(data.x, rows, together=data.scaling == "global")
+    mean, std = moments(inputs(data), rows, together=data.scaling == "global")
     return np.broadcast_to(mean, width).copy(), np.broadcast_to(std, width).copy()
 
 

@@ -37,7 +37,7 @@ class Cohort:
         data: Rows in memory; all members share them.
         train: Rows to train on, per seed, in the order of the split.
         validation: Rows to choose by, per seed.
-        x: All inputs, as they were read.
+        x: All inputs before standardisation.
         y: All targets, one-hot or standardised per seed by ``targets``.
         centre: Mean of the training inputs per seed.
         spread: Standard deviation of the training inputs per seed, 1 for constant columns.
@@ -176,7 +176,7 @@ def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort
     choosing = min(len(s.validation) for s in splits)
     train = torch.from_numpy(np.stack([s.train[:count] for s in splits]))
     validation = torch.from_numpy(np.stack([s.validation[:choosing] for s in splits]))
-    x = torch.tensor(data.x)  # a copy: the rows in memory are read-only
+    x = torch.tensor(dataset.inputs(data))  # a copy: the rows in memory are read-only
     y = torch.tensor(_targets(first, data), dtype=dtype)
     check_images(first, data)
     check_widths(first, data, x.shape[1], y.shape[1])

@@ -43,6 +43,7 @@ INCH = 2.54  # cm
 WIDE, NARROW = 16.0, 12.0  # cm: the text of an A4 page, and a single pair of axes in it
 HEIGHT = {1: 6.4, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
 SMALLEST = 4.6  # cm
+MOST_LINES = 3  # of one label; whoever has longer names finds them whole in the tables
 BOLDER = 1.25  # letters of titles are bold and larger
 LETTERS = 8.5  # points: the size of the letters whose width is measured; the smaller ones need less
 PICTURE, LARGEST_PICTURE = 1.9, 3.2  # cm: a small picture with its caption
@@ -510,8 +511,8 @@ def _step(room: float) -> int:
 # ----------------------------------------------------------------------------------------------------------- small
 
 
-def wrapped(text: str, room: float) -> str:
-    """Text as lines of at most ``room`` cm, in glyphs that the font has."""
+def wrapped(text: str, room: float, most: int = MOST_LINES) -> str:
+    """Text as lines of at most ``room`` cm, in glyphs that the font has; what needs more than ``most`` lines is cut."""
     text = "".join(c if c in glyphs() else spelled(c) for c in visible(text)).replace(" %", "\u00a0%")
     lines = [""]
     for word in text.split(" "):
@@ -523,6 +524,8 @@ def wrapped(text: str, room: float) -> str:
             if lines[-1] and (i == 0 or length(lines[-1] + character) > room):
                 lines.append("")
             lines[-1] += character
+    if len(lines) > most:
+        lines = [*lines[: most - 1], lines[most - 1][:-1] + "…"]
     return "\n".join(lines)
 
 

@@ -84,9 +84,10 @@ def _packed(fit: Fit, data: dataset.Data, split: dataset.Split) -> dict[str, byt
 def inputs(data: dataset.Data, split: dataset.Split) -> tuple[Float[np.ndarray, "M d"], ...]:
     """Training, validation and test inputs, standardised by the training rows; float32, as the networks see them."""
     mean, std = dataset.scaling(data, split.train)
+    x = dataset.inputs(data)
     centre, spread = mean.astype(np.float32), std.astype(np.float32)
     return tuple(
-        (data.x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test)
+        (x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test)
     )
 
 

@@ -44,7 +44,8 @@ USE = (
     "about = json.load(open('network.json')); "
     "net = torch.nn.Sequential(*(getattr(torch.nn, name)(**args) for name, args in about['layers'])); "
     "net.load_state_dict(load_file('seed-{replica}.safetensors')); net.eval(); "
-    "seed = about['seeds']['{replica}']; "
+    "seed = about['seeds']['{replica}']; logs = about['logarithmic']; "
+    "features[:, logs] = features[:, logs].log() if logs else features[:, logs]; "
     "x = (features - torch.tensor(seed['input_mean'])) / torch.tensor(seed['input_std']); z = net(x.float())"
 )
 
@@ -58,6 +59,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch_norm: Whether hidden layers are batch-normalised.
         head: Map from the last pre-activations to predictions.
         inputs: Names of the features.
+        logarithmic: Names of those whose logarithm is taken first.
         outputs: Names of the classes, or of the targets with their unit.
         cells: Replica → key of the object that holds its parameters.
         scales: Replica → mean and standard deviation of inputs and targets; a single number stands for all columns.
@@ -68,6 +70,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_norm: bool
     head: str
     inputs: tuple[str, ...]
+    logarithmic: tuple[str, ...]
     outputs: tuple[str, ...]
     cells: dict[str, str]
     scales: dict[str, dict[str, tuple[float, ...]]]
@@ -108,6 +111,7 @@ def to_torch(store: Store, run: str) -> dict[str, bytes]:
         "layers": modules(network),
         "head": HEAD_MODULES[network.head],
         "inputs": network.inputs,
+        "logarithmic": [network.inputs.index(name) for name in network.logarithmic],
         "outputs": network.outputs,
         "seeds": network.scales,
         "run": run,
@@ -120,7 +124,7 @@ def modules(network: Network) -> list[tuple[str, dict[str, object]]]:
     """The layers of the Sequential in order: name in ``torch.nn``, arguments. Dropout is none in use.
 
     Example:
-        >>> small = Network((4, 3, 2), "relu", False, "softmax", (), (), {}, {})
+        >>> small = Network((4, 3, 2), "relu", False, "softmax", (), (), (), {}, {})
         >>> [name for name, _ in modules(small)]
         ['Linear', 'ReLU', 'Linear']
     """

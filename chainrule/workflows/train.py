@@ -208,6 +208,7 @@ def network(members: Members, seeds: int, first: int) -> Network:
         batch_norm=members.condition.batch_norm,
         head=cohort.objective.loss.head,
         inputs=data.features,
+        logarithmic=data.logarithmic,
         outputs=data.classes or tuple(f"{target}{units}" for target in data.targets),
         cells={str(r): cell_key(plan, members.condition, r) for r in members.replicas},
         scales={

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Sheet
 from PIL import Image
@@ -23,20 +23,15 @@ X = (1.0, 2.0, 3.0, 4.0)
 Y = (0.5, None, 2.0, 8.0)
 LOW, HIGH = (0.25, None, 1.5, 7.0), (0.75, None, 2.5, 9.0)
 LONG = "a name that is much longer than anybody would wish, with_one_word_of_forty_letters_that_fits_nowhere"
+THREE = tuple(Line(X, X, label=f"{LONG} {k}", colour=k) for k in range(3))
 EVERYTHING = {
     **{f"example {name}": figure for name, figure in report_example.example().pictures.items()},
     "log with zeros": Figure((Panel((Line(X, (0.0, 1e-9, 1.0, -2.0)),), "x", "y", log="y"),), ""),
     "all zeros on a log axis": Figure((Panel((Points(X, (0.0,) * 4),), "x", "y", log="xy"),), ""),
     "nothing to draw": Figure((Panel((Line((), ()), Dots((), (), ())), "x", "y", log="y"),), ""),
-    "long words": Figure(
-        tuple(
-            Panel(tuple(Line(X, X, label=f"{LONG} {k}", colour=k) for k in range(3)), LONG, LONG, LONG, ticks=(LONG, "b", "c"))
-            for _ in range(3)
-        ),
-        "",
-        columns=3,
-    ),
-    "long bars": Figure((Panel((Bars((LONG, "b"), (1.0, 2.0), label="a"), Bars((LONG, "b"), (2.0, None), label="b")), "x", "y"),), ""),
+    "long words": Figure((Panel(THREE, LONG, LONG, LONG, ticks=(LONG, "b", "c")),) * 3, "", columns=3),
+    "long words, two": Figure((Panel(THREE, LONG, LONG, LONG), Panel(THREE[:2], LONG, LONG, LONG)), ""),
+    "long bars": Figure((Panel((Bars((LONG, "b"), (1.0, 2.0)), Bars((LONG, "b"), (2.0, None), label="b")), "x", "y"),), ""),
     "many classes": Figure((Panel((Cells(((1.0,) * 40,) * 40, (LONG,) * 40, (LONG,) * 40),), "x", "y"),), ""),
 }  # fmt: skip
 
@@ -78,10 +73,7 @@ def test_an_interval_that_misses_its_mean_is_drawn_where_it_is():
 
 def test_a_band_reaches_from_low_to_high():
     """The corners of a band are its low and high ends."""
-    (band,) = (
-        collections(sheet(Band(X, (1.0, 2.0, 3.0, 4.0), (2.0, 3.0, 5.0, 7.0))), PolyCollection)
-        or sheet(Band(X, (1.0, 2.0, 3.0, 4.0), (2.0, 3.0, 5.0, 7.0))).axes[0].collections
-    )
+    (band,) = sheet(Band(X, (1.0, 2.0, 3.0, 4.0), (2.0, 3.0, 5.0, 7.0))).axes[0].collections
     corners = {tuple(corner) for path in band.get_paths() for corner in path.vertices}
     assert set(zip(X, (1.0, 2.0, 3.0, 4.0), strict=True)) | set(zip(X, (2.0, 3.0, 5.0, 7.0), strict=True)) <= corners
 
@@ -92,8 +84,8 @@ def test_bars_are_as_long_as_their_values(names, attribute):
     drawn = sheet(Bars(names, (1.5, -2.0, None), (1.0, -3.0, None), (2.0, -1.0, None)))
     assert [getattr(bar, attribute)() for bar in drawn.axes[0].patches] == [1.5, -2.0, 0.0]
     axis = drawn.axes[0].yaxis if attribute == "get_width" else drawn.axes[0].xaxis
-    shown = [label.get_text().replace("\n", "").replace(" ", "") for label in axis.get_ticklabels()]
-    assert shown == [name.replace(" ", "") for name in names]
+    shown = ["".join(label.get_text().split()) for label in axis.get_ticklabels()]
+    assert all("".join(name.split()).startswith(text.rstrip("…")) for name, text in zip(names, shown, strict=True))
 
 
 def test_cells_show_every_number_in_ink_that_can_be_read():
@@ -162,7 +154,11 @@ def test_nothing_leaves_the_sheet_and_letters_are_large_enough(name):
         drawn.canvas.draw()
         renderer = drawn.canvas.get_renderer()
         assert drawn.get_figwidth() * draw.INCH <= draw.WIDE + 1e-9
-        frame = drawn.bbox.padded(2)  # pixels of a hundredth of an inch: room for the slant of a letter
+        frame = drawn.bbox.padded(1)  # pixels of a hundredth of an inch
+        for axes in drawn.axes:
+            box = axes.get_tightbbox(renderer)  # of what is drawn: ticks, names, labels, title, legend
+            assert frame.contains(box.x0, box.y0), name
+            assert frame.contains(box.x1, box.y1), name
         for axes, panel in zip(drawn.axes, EVERYTHING[name].panels, strict=False):
             if axes.axison:
                 assert axes.get_xlabel()
@@ -170,13 +166,8 @@ def test_nothing_leaves_the_sheet_and_letters_are_large_enough(name):
             legend = axes.get_legend()
             if legend is not None:
                 assert not legend.get_window_extent(renderer).overlaps(axes.get_window_extent(renderer))
-            assert (legend is None) or len({m.label for m in panel.marks if not isinstance(m, Cells | Images)}) > 1
-        for text in drawn.findobj(matplotlib.text.Text):
-            if text.get_visible() and text.get_text():
-                assert text.get_fontsize() >= 8
-                box = text.get_window_extent(renderer)
-                assert box.width == 0 or frame.containsx(box.x0) and frame.containsx(box.x1), text.get_text()
-                assert box.height == 0 or frame.containsy(box.y0) and frame.containsy(box.y1), text.get_text()
+                assert len({m.label for m in panel.marks if not isinstance(m, Cells | Images)}) > 1
+        assert all(text.get_fontsize() >= 8 for text in drawn.findobj(matplotlib.text.Text) if text.get_text())
 
 
 def test_a_legend_names_every_label_once():
@@ -229,16 +220,16 @@ def test_a_png_is_a_function_of_its_figure():
 
 def test_labels_are_text_and_no_markup():
     """Dollars, backslashes, controls and letters without a glyph are shown as they are or spelled out."""
-    axes = sheet(Line(X, X), x="$\\frac{1}{0", y="\x1b[31m \u202eabc 中").axes[0]
+    axes = sheet(Line(X, X), x="$\\frac{1}{0", y="\x1b[3m \u202e中").axes[0]
     assert axes.get_xlabel() == "$\\frac{1}{0"
-    assert axes.get_ylabel() == "[U+001B][31m [U+202E]abc [U+4E2D]"
+    assert axes.get_ylabel().split() == ["[U+001B][3m", "[U+202E][U+4E2D]"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text("abW _-/中\u202e", max_size=60), st.floats(0.5, 8.0))
 def test_wrapping_loses_no_letter_and_keeps_to_its_room(text, room):
     """Wrapped lines hold all letters in their order, and none is wider than the room unless it is one letter."""
-    lines = draw.wrapped(text, room).split("\n")
+    lines = draw.wrapped(text, room, most=99).split("\n")
     whole = "".join(draw.wrapped(text, 1e6).split())
     assert "".join("".join(lines).split()) == whole
     assert all(draw.length(line) <= room + 1e-9 or len(line) == 1 for line in lines)
