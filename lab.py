@@ -91,13 +91,18 @@ def environment() -> dict[str, str]:
     return {**dict.fromkeys(THREADS, "1"), **os.environ}
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Tell the user; not on standard output, which belongs to the verb."""
+    print(text, end=end, file=sys.stderr, flush=True)
+
+
 def run(words: str, command: Sequence[object]) -> tuple[int, str]:
-    """Run a program to its end, ``words`` and the seconds on the screen; its exit status and all that it said."""
-    start, live = time.monotonic(), sys.stdout.isatty()
+    """Run a program to its end; its exit status and all that it said. With ``words``, these and the seconds are told."""
+    start, live = time.monotonic(), sys.stderr.isatty()
 
     def show(text: str, end: str = "") -> None:
         if words:
-            print(text, end=end, flush=True)
+            say(text, end)
 
     show(f"  {words} ...")
     line = [str(word) for word in command]
@@ -144,7 +149,7 @@ def prepare(root: Path, run: Run) -> Path:
     stamp, wanted = venv / "lab.stamp", fingerprint(root)
     if python.exists() and stamp.is_file() and stamp.read_text() == wanted:
         return python
-    print(f"lab.py: making {venv} ready")
+    say(f"lab.py: making {venv} ready")
     start = time.monotonic()
     make_venv(venv, python, run)
     stamp.unlink(missing_ok=True)
@@ -159,7 +164,7 @@ def prepare(root: Path, run: Run) -> Path:
     if now != torch:
         raise Stop(f"torch {torch} became {now or 'unusable'} as the rest was installed: delete .venv, try again.", 70)
     stamp.write_text(wanted)
-    print(f"lab.py: ready in {time.monotonic() - start:.0f} s: Python {platform.python_version()}, torch {torch}")
+    say(f"lab.py: ready in {time.monotonic() - start:.0f} s: Python {platform.python_version()}, torch {torch}")
     return python
 
 
@@ -177,7 +182,7 @@ def make_venv(venv: Path, python: Path, run: Run) -> None:
     if venv.exists():
         if run("", [python, "-c", "import sys, pip; print(*sys.version_info[:2], sep='.')"]) == (0, f"{this}\n"):
             return
-        print("  .venv is broken, half made or of another Python: it is made anew")
+        say("  .venv is broken, half made or of another Python: it is made anew")
     if importlib.util.find_spec("ensurepip") is None:
         remedy = "`sudo apt install python3-venv` on Debian and Ubuntu, then give the same command."
         raise Stop(f"making .venv failed, since this Python has no ensurepip: {remedy}", 69)
@@ -266,7 +271,7 @@ def install(words: str, arguments: Sequence[object], python: Path, run: Run) -> 
             return
     log = python.parent.parent / "lab.log"
     log.write_text(said)
-    print(f"  all that was said: {log}")
+    say(f"  all that was said: {log}")
     raise explained(f"installing {words}", said)
 
 
@@ -287,7 +292,7 @@ def check(python: Path, options: Sequence[str], run: Run) -> int:
     stages = {
         "format": ["ruff", "format", "--check", "."],
         "lint": ["ruff", "check", "."],
-        "types": ["mypy"],
+        "types": ["mypy", "chainrule", "lab.py"],
         "architecture": ["pytest", "-q", "tests/test_architecture.py"],
         "docs": ["pytest", "-q", "tests/test_docs.py"],
         "tests": pytest(["-q", "tests"]),
@@ -297,10 +302,13 @@ def check(python: Path, options: Sequence[str], run: Run) -> int:
         del stages["tests"], stages["doctests"]
     start, failed = time.monotonic(), []
     for stage, command in stages.items():
-        status, said = run(stage, [python, "-m", *command])
-        if status:
-            failed.append(stage)
-            print(said)
+        began = time.monotonic()
+        print(f"  {stage:12} ", end="", flush=True)
+        status, said = run("", [python, "-m", *command])
+        print(
+            f"{'FAILED' if status else 'passed'} {time.monotonic() - began:6.1f} s", *[said] * (status != 0), sep="\n"
+        )
+        failed += [stage] * (status != 0)
     passed = f"{len(stages) - len(failed)} of {len(stages)} stages passed in {time.monotonic() - start:.0f} s"
     print(f"check: {passed}; failed: {', '.join(failed) or 'none'}")
     return 1 if failed else 0
@@ -320,10 +328,10 @@ def main(words: Sequence[str]) -> int:
             return check(python, options, run)
     except (Stop, OSError) as error:
         stop = error if isinstance(error, Stop) else explained("set-up", str(error))
-        print(f"lab.py: {stop}", file=sys.stderr)
+        say(f"lab.py: {stop}")
         return stop.status
     except KeyboardInterrupt:
-        print("\nlab.py: stopped; give the same command to go on.", file=sys.stderr)
+        say("\nlab.py: stopped; give the same command to go on.")
         return 130
     if verb in ("test", "golden"):
         os.chdir(ROOT)

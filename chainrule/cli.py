@@ -4,6 +4,7 @@ import json
 import pkgutil
 import signal
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
@@ -448,10 +449,20 @@ def pairs(words: list[str]) -> dict[str, str]:
 
 
 def conducted(claim: Claim, profile: str, store: Store, quiet: bool = False) -> Finding:
-    """A claim's finding, its progress drawn, put on the shelf."""
+    """A claim's finding, its progress drawn, put on the shelf; how long it took goes to the journal."""
+    began = time.perf_counter()
     finding = watched(conduct(claim, profile, store), claim.id, quiet)
+    if finding.provenance.plan not in seconds_taken(store):
+        taken = round(time.perf_counter() - began, 2)
+        store.note(json.dumps({"plan": finding.provenance.plan, "seconds": taken}))
     keep(store, finding)
     return finding
+
+
+def seconds_taken(store: Store) -> dict[str, float]:
+    """Plan → seconds of the run that first completed it, from the journal, which nothing hashes."""
+    notes = [msgspec.json.decode(line) for line in store.notes()]
+    return {note["plan"]: note["seconds"] for note in reversed(notes) if "plan" in note}
 
 
 def watched(work: Generator[Progress, None, Result], title: str, quiet: bool = False) -> Result:
@@ -533,7 +544,7 @@ def record(claim: Claim, finding: Finding | None, store: Store) -> dict[str, obj
         | {
             "vacuous": finding.vacuous,
             "profile": finding.provenance.profile,
-            "seconds": None,
+            "seconds": seconds_taken(store).get(finding.provenance.plan),
             "parts": parts,
         }
     )
@@ -585,6 +596,13 @@ def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
             grid.add_row(name, *(quantity_text(q.mean, q.low, q.high) for q in quantities))
         out.print(grid)
         out.print("")
+    if evaluation.diverged:
+        err.print(
+            f"warning W501: {evaluation.diverged} of {evaluation.seeds} networks diverged.\n"
+            "  They count as failures in every figure and table.\n"
+            f"  fix: if you did not intend this, lower the learning rate (it is {evaluation.condition.get('lr', '?')})",
+            markup=False,
+        )
     out.print(f"run {evaluation.run[:12]}   Next: chainrule show {evaluation.run[:12]} --to torch", markup=False)
 
 

@@ -204,12 +204,14 @@ def test_a_fresh_clone_is_made_ready_in_three_steps(lab, machine):
     assert (machine.root / ".venv" / "torch.txt").read_text() == "torch==2.13.0+cpu\n"
 
 
-def test_a_ready_environment_is_left_alone(lab, machine):
-    """The second call starts no program at all."""
+def test_a_ready_environment_is_left_alone(lab, machine, capsys):
+    """The second call starts no program at all and says nothing; standard output is the verb's even at the first."""
     lab.prepare(machine.root, machine)
+    assert capsys.readouterr().out == ""
     machine.asked.clear()
     assert lab.prepare(machine.root, machine) == machine.python
     assert machine.asked == []
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
@@ -420,18 +422,18 @@ def test_an_index_answers_or_it_does_not(lab, index, monkeypatch):
 
 
 def test_a_program_is_run_with_its_words_and_seconds(lab, capsys):
-    """run() returns status and output, both channels; the screen shows the words, the seconds and a failure."""
+    """run() returns status and output, both channels; the user sees words, seconds and failure on standard error."""
     code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     status, said = lab.run("doing it", [sys.executable, "-c", code])
     assert (status, sorted(said.split())) == (3, ["err", "out"])
-    assert re.fullmatch(r"  doing it \.\.\. \d+\.\d s  FAILED \(exit status 3\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"  doing it \.\.\. \d+\.\d s  FAILED \(exit status 3\)\n", capsys.readouterr().err)
 
 
 def test_a_program_without_words_is_silent(lab, capsys):
     """A question to a program leaves the screen as it was, even if there is no such program."""
     assert lab.run("", [sys.executable, "-c", "print('yes')"]) == (0, "yes\n")
     assert lab.run("", [ROOT / "no such program"])[0] == 127
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_numerical_libraries_get_one_thread_unless_told_otherwise(lab, monkeypatch):
@@ -516,16 +518,16 @@ def test_a_verb_becomes_its_command(lab, ready, words, command):
 
 def test_check_does_every_stage_whatever_fails(lab, capsys):
     """A stage that fails stops no other; its output is shown; the sum names it; the status is 1."""
-    asked = []
 
-    def running(stage: str, command: Sequence[object]) -> tuple[int, str]:
-        asked.append(stage)
-        return (1, "a type is wrong") if stage == "types" else (0, "")
+    def running(words: str, command: Sequence[object]) -> tuple[int, str]:
+        return (1, "a type is wrong") if "mypy" in command else (0, "")
 
     assert lab.check("py", [], running) == 1
-    assert asked == ["format", "lint", "types", "architecture", "docs", "tests", "doctests"]
     out = capsys.readouterr().out
-    assert "a type is wrong" in out
+    verdicts = re.findall(r"^  (\w+) +(passed|FAILED) +\d+\.\d s$", out, re.MULTILINE)
+    assert [stage for stage, _ in verdicts] == ["format", "lint", "types", "architecture", "docs", "tests", "doctests"]
+    assert [stage for stage, verdict in verdicts if verdict == "FAILED"] == ["types"]
+    assert out.count("a type is wrong") == 1
     assert re.search(r"^check: 6 of 7 stages passed in \d+ s; failed: types$", out, re.MULTILINE)
 
 

@@ -50,10 +50,6 @@ local function equation(paragraph)
   return pandoc.Div({ pandoc.Para({ first, pandoc.Space(), number }) }, { id = label, class = "eq" })
 end
 
-local function stray(text)
-  if text.text:find("^{#eq:") then error(text.text .. " must follow a display equation alone in its paragraph") end
-end
-
 -- figures, tables, sections ----------------------------------------------------------------------------------------
 
 local function numbered(block)
@@ -151,6 +147,6 @@ end
 return {
   { Pandoc = front },
   { traverse = "topdown", Header = section, Figure = numbered, Table = tabular, Para = equation },
-  { Cite = reference, Link = inside, Str = stray },
+  { Cite = reference, Link = inside },
   { Div = frame, Math = function(maths) if TYPST then return pandoc.RawInline("typst", typst_maths(maths)) end end },
 }

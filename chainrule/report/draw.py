@@ -43,6 +43,7 @@ INCH = 2.54  # cm
 WIDE, NARROW = 16.0, 12.0  # cm: the text of an A4 page, and a single pair of axes in it
 HEIGHT = {1: 6.4, 2: 5.6}  # cm of a pair of axes, by the number of columns; three and more: as for the smallest
 SMALLEST = 4.6  # cm
+TICK_ROOM = 3.0  # cm: names that stand upright, or at the left of a row
 MOST_LINES = 3  # of one label; whoever has longer names finds them whole in the tables
 BOLDER = 1.25  # letters of titles are bold and larger
 LETTERS = 8.5  # points: the size of the letters whose width is measured; the smaller ones need less
@@ -161,7 +162,7 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
     if bars:
         _name_bars(axes, bars[0].names, lying, width)
     across, up = (panel.y, panel.x) if lying else (panel.x, panel.y)
-    axes.set_xlabel(wrapped(across, width - 1.6))
+    axes.set_xlabel(wrapped(across, width - 2.4))
     axes.set_ylabel(wrapped(up, height - 1.8))
     _scales(axes, panel, lying, names=bool(bars))
     if panel.ticks:
@@ -182,12 +183,12 @@ def _height(panel: Panel, width: float, columns: int) -> float:
         if isinstance(mark, Bars) and _lying(panel, width):
             bars = sum(isinstance(m, Bars) for m in panel.marks)
             return max(SMALLEST, 1.6 + len(mark.names) * (0.35 + 0.3 * bars))
-    return usual
+    return usual + (TICK_ROOM / 2 if _upright(panel.ticks, width) else 0.0)
 
 
 def _title(axes: Axes, panel: Panel, width: float, above: float) -> float:
     """The panel's title, over its legend of ``above`` cm; returns the centimetres that it needs."""
-    title = wrapped(panel.title, (width - 1.6) / BOLDER)
+    title = wrapped(panel.title, (width - 2.4) / BOLDER)
     if not title:
         return 0.0
     axes.set_title(title, pad=6 + above / INCH * 72)
@@ -223,7 +224,7 @@ def _legend(place: Axes | Sheet, key: Sequence[Entry], width: float, renderer: R
         if box.width / dpi * INCH <= width - 0.4 or across == 1:
             break
         legend.remove()
-    if isinstance(place, Axes) and box.width / dpi * INCH > width - 2.0:
+    if isinstance(place, Axes) and box.width / dpi * INCH > width - 3.2:
         # Too wide to begin at the axis: it ends at the axes' other end and hangs over the labels of the axis.
         place.legend(handles, texts, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=across)
     return float(box.height / dpi * INCH + 0.15)
@@ -350,7 +351,7 @@ def _cells(axes: Axes, mark: Cells, width: float) -> None:
     _name_axis(axes.set_xticks, axes.xaxis, mark.columns, width, 0.5)
     step = _step((width - 3.0) / max(len(mark.columns), 1))
     places = range(0, len(mark.rows), step)
-    axes.set_yticks([i + 0.5 for i in places], [wrapped(mark.rows[i], 3.0) for i in places])
+    axes.set_yticks([i + 0.5 for i in places], [wrapped(mark.rows[i], TICK_ROOM) for i in places])
 
 
 def _dots(axes: Axes, mark: Dots, height: float) -> None:
@@ -495,12 +496,17 @@ def _name_axis(
 ) -> None:
     """Names at 0, 1, 2, …, side by side where they fit, upright where not."""
     room = (width - 1.8) / max(len(names), 1)
-    longest = max((length(word) for name in names for word in wrapped(name, 999.0).split()), default=0.0)
-    upright = longest > room and room < 2.0
+    upright = _upright(names, width)
     places = range(0, len(names), _step(room))
-    set_ticks([i + offset for i in places], [wrapped(names[i], 3.0 if upright else room) for i in places])
+    set_ticks([i + offset for i in places], [wrapped(names[i], TICK_ROOM if upright else room) for i in places])
     axis.set_tick_params(labelrotation=90 if upright else 0)
     axis.set_minor_locator(FixedLocator([]))
+
+
+def _upright(names: Sequence[str], width: float) -> bool:
+    """Whether a word of a name is wider than its share of the axis, and there is little room to break it."""
+    room = (width - 1.8) / max(len(names), 1)
+    return room < 2.0 and any(length(word) > room for name in names for word in wrapped(name, 999.0).split())
 
 
 def _step(room: float) -> int:

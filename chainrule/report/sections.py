@@ -300,14 +300,15 @@ def caption(part: PartFinding) -> str:
 def points_table(part: PartFinding, name: str) -> str:
     """Every point of a test: condition, position, prediction, measurement."""
     c = part.comparison
-    rows = [("Condition", escape(c.axis or "point"), "Predicted", "Measured")] + [
-        (escape(c.labels[i]), escape(number(c.x[j])), predicted_at(part, i, j), measured_at(part, i, j))
-        for i in range(len(c.labels))
-        for j in range(len(c.x))
+    points = [(i, j) for i in range(len(c.labels)) for j in range(len(c.x))]
+    columns = [
+        *([["Condition", *(escape(c.labels[i]) for i, _ in points)]] if len(c.labels) > 1 else []),
+        *([[escape(c.axis or "point"), *(escape(number(c.x[j])) for _, j in points)]] if len(c.x) > 1 else []),
+        ["Predicted", *(predicted_at(part, i, j) for i, j in points)],
+        ["Measured", *(measured_at(part, i, j) for i, j in points)],
     ]
-    kept = [*([0] if len(c.labels) > 1 else []), *([1] if len(c.x) > 1 else []), 2, 3]
-    rows = [tuple(row[k] for k in kept) for row in rows]
-    widths = [4 + min(36, max(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
+    rows = list(zip(*columns, strict=True))
+    widths = [4 + min(36, max(len(cell) for cell in column)) for column in columns]
     words = f"{inline(sentence(part.title))} Intervals hold together at {number(100 * c.confidence)} %."
     return table(rows[0], rows[1:], words, name, widths)
 

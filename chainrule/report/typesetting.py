@@ -212,7 +212,8 @@ def inline(text: str, formula: bool = False) -> str:
 
 
 def _index(text: str, formula: bool) -> str:
-    return _words(text.strip("{}()" if text[0] in "{(" else "").replace("-", "−"), formula).replace(" ", r"\ ")
+    inner = text[1:-1] if text[0] in "{(" else text
+    return _words(inner.replace("-", "−"), formula).replace(" ", r"\ ")
 
 
 def _words(text: str, formula: bool) -> str:

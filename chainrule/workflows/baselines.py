@@ -86,9 +86,7 @@ def inputs(data: dataset.Data, split: dataset.Split) -> tuple[Float[np.ndarray, 
     mean, std = dataset.scaling(data, split.train)
     x = dataset.inputs(data)
     centre, spread = mean.astype(np.float32), std.astype(np.float32)
-    return tuple(
-        (x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test)
-    )
+    return tuple((x[rows].astype(np.float32) - centre) / spread for rows in (split.train, split.validation, split.test))
 
 
 def most_frequent(data: dataset.Data, split: dataset.Split) -> Float[np.ndarray, "T K"]:

@@ -40,6 +40,49 @@ STARTS: Table[Start] = Table(
             {"optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "batch": 128, "weight_decay": 0.1, "dropout": 0.3},
             (256, 128),
         ),
+        # of two starts for two networks: 93.8 % of the validation rows, as 256-128 in 30 epochs at five times the cost
+        "mnist_5k": Start(
+            20,
+            {"optimiser": "adamw", "lr": 2e-3, "schedule": "cosine", "batch": 64, "weight_decay": 0.1, "dropout": 0.3},
+            (128,),
+        ),
+        # of twenty starts for two networks: RMSE 0.508 on the validation rows of two divisions, 0.528 without batch
+        # normalisation, 0.578 with it but without the logarithms of the features; rotated places would give 0.504
+        "california": Start(
+            100,
+            {
+                "optimiser": "adamw",
+                "lr": 5e-3,
+                "schedule": "cosine",
+                "batch": 256,
+                "weight_decay": 0.1,
+                "dropout": 0.1,
+                "batch_norm": True,
+                "splits": 5,  # seeds 5 to 9 train again on the divisions of seeds 0 to 4, with other weights
+            },
+            (256, 256),
+        ),
+        # of three starts for six networks: 98.1 % of the validation rows; 97.7 % with 64 units and dropout 0.1; 98.3 %
+        # with batch normalisation, which is within the noise
+        "digits": Start(
+            60,
+            {"optimiser": "adamw", "lr": 3e-3, "schedule": "cosine", "batch": 32, "weight_decay": 0.1, "dropout": 0.3},
+            (128,),
+        ),
+        # of four starts for six networks: RMSE 53.0; 53.6 and 54.1 without the small initial weights, 52.9 with tanh
+        "diabetes": Start(
+            60,
+            {
+                "optimiser": "adamw",
+                "lr": 5e-3,
+                "schedule": "cosine",
+                "batch": 32,
+                "weight_decay": 1.0,
+                "dropout": 0.3,
+                "weight_std": 0.5,
+            },
+            (32,),
+        ),
         # the two of the tasks: middle values, for data nobody has tuned
         "classification": Start(
             60, {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine", "batch": 32, "dropout": 0.1}

@@ -8,12 +8,12 @@ import sklearn
 
 from chainrule import dataset
 from chainrule.errors import ChainruleError
-from chainrule.experiment.environment import versions
 from chainrule.evidence.evaluation import Evaluation, Quantity, Sheet
 from chainrule.evidence.figure import Figure
 from chainrule.evidence.finding import to_json
 from chainrule.experiment.cohort import assemble
 from chainrule.experiment.condition import Condition
+from chainrule.experiment.environment import versions
 from chainrule.experiment.protocol import REGISTERED
 from chainrule.experiment.training import Progress, cell_key, shards
 from chainrule.store.keys import key

@@ -162,7 +162,11 @@ def test_comparison_keeps_the_order_of_conditions(tmp_path) -> None:  # type: ig
     widths = [(64, 5, 10), (64, 4, 4, 10), (64, 3, 10), (64, 4, 4, 10)]
     conditions = tuple(Condition(widths=w, lr=0.1 * (i + 1), n_train=64, steps=0) for i, w in enumerate(widths))
     protocol = Protocol(conditions, 2, {"size": size})
-    changes = {"predict": lambda c: [float(c.parameters)], "quick": protocol, "control": mistaken(lambda c: [1.0], "one")}
+    changes = {
+        "predict": lambda c: [float(c.parameters)],
+        "quick": protocol,
+        "control": mistaken(lambda c: [1.0], "one"),
+    }
     part = replace(PART, rule=exact(0.0), **changes)
     finding = finish(conduct(replace(CLAIM, parts=(part,)), "quick", open_store(tmp_path / "s")))
     assert finding.outcome == "supported"

@@ -119,7 +119,7 @@ equal = Condition(
 sizes: dict[str, Sequence[object]] = {"widths": [(64, 4, 10), (64, 16, 10)]}
 look: dict[str, Instrument] = {"spread": spread, "second direction": second_direction, "incoming": incoming}
 clones = Protocol(grid(equal, sizes), seeds=10, observe=look, at=Schedule(every=50))
-long = msgspec.structs.replace(equal, n_train=400, steps=3000)
+long = msgspec.structs.replace(equal, n_train=200, steps=1200)
 clones_full = replace(clones, conditions=grid(long, sizes), seeds=20, at=Schedule(every=100))
 
 
@@ -248,7 +248,7 @@ def what_units_see(c: Comparison) -> Images:
 
 def equal_pictures(c: Comparison) -> Figure:
     """Four units that started equal, after training."""
-    return Figure((Panel((what_units_see(c),)),),
+    return Figure((Panel((what_units_see(c),), x="pixel column", y="pixel row"),),
                   "Incoming weights of the four hidden units of a 64-4-10 network that started with all weights equal, "
                   "after training on digits: four times the same picture. Mid-grey is 0.", columns=1)  # fmt: skip
 
@@ -263,7 +263,8 @@ def growth_of_noise(c: Comparison) -> Figure:
     bound = numbers([BOUND] * 2)
     marks.append(Line(numbers(steps[[0, -1]]), bound, label=f"bound {BOUND:g}", colour=len(c.labels), dashed=True))
     panel = Panel(tuple(marks), x="step", y="largest difference between units [parameter]", log="y")
-    return Figure((panel, Panel((what_units_see(c),), title="incoming weights at the end")),
+    seen = Panel((what_units_see(c),), x="pixel column", y="pixel row", title="incoming weights at the end")
+    return Figure((panel, seen),
                   "Units that start equal but for 1e-9 in their biases: the difference grows exponentially (geometric "
                   "mean and range of the seeds) until every unit sees something else. Mid-grey is 0.")  # fmt: skip
 

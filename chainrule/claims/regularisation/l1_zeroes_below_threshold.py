@@ -209,7 +209,7 @@ def weights_by_target(c: Comparison) -> Figure:
         whole.append(Dots(numbers(alone), numbers(w), label=str(case["step"]), colour=i))
         small.append(Dots(numbers(alone[inside]), numbers(np.abs(w[inside])), label=str(case["step"]), colour=i))
     return Figure((Panel(tuple(whole), x="least-squares weight z / σ [1]", y="learnt weight / σ [1]"),
-                   Panel(tuple(small), x="least-squares weight z / σ [1]", y="|w| of weights that belong at 0 [1]", log="y")),
+                   Panel(tuple(small), x="least-squares weight z / σ [1]", y="|w| where 0 belongs [1]", log="y")),
                   "After 400 steps under a penalty λ = σ, one seed: subgradient steps and Adam come near the soft "
                   "threshold, an L2 penalty (shrinkage) does not, and no weight between -λ and λ is 0.")  # fmt: skip
 
@@ -223,9 +223,9 @@ def swing_by_target(c: Comparison) -> Figure:
         Line((0.0, 1.0), (0.05, 0.1), label="η (λ + |z|)"),
         Line((0.0, 1.0), (0.1, 0.1), label="predicted bound 2ηλ", colour=6, dashed=True),
     )
-    return Figure((Panel(marks, x="size of the least-squares weight, |z| / σ [1]", y="largest |w| in 50 steps [1]"),),
+    return Figure((Panel(marks, x="least-squares weight |z| / σ [1]", y="largest |w|"),),
                   "Subgradient steps with η = 0.05 under a penalty λ = σ: weights that belong at 0 swing to either side, "
-                  "none by more than 2ηλ = 0.1.")  # fmt: skip
+                  "in the last 50 steps none by more than 2ηλ = 0.1.")  # fmt: skip
 
 
 def violation_by_step(c: Comparison) -> Figure:
@@ -309,7 +309,7 @@ claim = Claim(
             lasso,
             replace(lasso, seeds=20),
             rule=exact(1e-8, absolute=True),
-            tolerance="far above rounding in sums of 442 terms of size 1/442, far below the 1e-2 that one wrong weight violates",
+            tolerance="far above rounding in sums of 442 terms of 1/442, far below the 1e-2 of a wrong weight",
             control=broken(kinked, replace(kinked, seeds=20), "subgradient steps, which never reach the minimum"),
             figure=violation_by_step,
             measure=violations,
