@@ -97,7 +97,7 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def run(words: str, command: Sequence[object]) -> tuple[int, str]:
-    """Run a program to its end; its exit status and all that it said. With ``words``, these and the seconds are told."""
+    """Run a program to its end: its exit status and all that it said. ``words``, if any, are told with the seconds."""
     start, live = time.monotonic(), sys.stderr.isatty()
 
     def show(text: str, end: str = "") -> None:

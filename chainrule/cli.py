@@ -73,7 +73,7 @@ def list_claims(
     if as_json:
         say_json(rows)
     elif markdown:
-        out.print(catalogue_page(chosen(chapters or [])), end="", markup=False)
+        sys.stdout.write(catalogue_page(chosen(chapters or [])))
     else:
         grid = Grid("", "claim", "kind", "statement", f"verdict ({profile})", box=None, pad_edge=False)
         grid.columns[1].no_wrap = grid.columns[4].no_wrap = True

@@ -184,7 +184,7 @@ def findings() -> list[Finding]:
             "edge-of-stability",
             "Q",
             "Full-batch gradient descent settles where the sharpness is 2/η.",
-            "The sharpness λ_max rises until gradient descent is at the edge of stability, η λ_max = 2, and hovers there:\n\n"
+            "The sharpness λ_max rises until gradient descent is at the edge of stability, η λ_max = 2, and stays:\n\n"
             "    λ_max → 2/η,        heavy ball: 2(1+β)/η,        Nesterov: (2+2β) / (η(1+2β))\n\n"
             "Where λ_max never reaches the threshold the theorem is not tested.",
             "Cohen, Kaur, Li, Kolter & Talwalkar (2021), eq. 1, https://arxiv.org/abs/2103.00065",
@@ -204,11 +204,11 @@ def findings() -> list[Finding]:
             "he-vs-xavier-30-layers",
             "Q",
             "The signal in a deep ReLU network is multiplied by σ_w²/2 at every layer.",
-            "Let W_l ~ N(0, σ_w²/n_{l-1}), b_l = 0, and q_l the mean squared pre-activation of layer l. Half of a symmetric\n"
-            "pre-activation survives the ReLU, E[h_l²] = q_l / 2, hence\n\n"
+            "Let W_l ~ N(0, σ_w²/n_{l-1}), b_l = 0, and q_l the mean squared pre-activation of layer l. Half of a\n"
+            "symmetric pre-activation survives the ReLU, E[h_l²] = q_l / 2, hence\n\n"
             "    q_{l+1} = (σ_w² / 2) q_l,      q_1 = σ_w² |x|² / n_0.\n\n"
-            "In LaTeX that is $q_{l+1} = \\tfrac12 \\sigma_w^2 q_l$. The finite width adds a drift ε_n = -5/(2n ln 2) to the\n"
-            "slope of log₂ q_l. σ_w² = 2 is the only weight variance for which depth neither kills nor explodes the signal.",
+            "In LaTeX that is $q_{l+1} = \\tfrac12 \\sigma_w^2 q_l$. The finite width adds a drift ε_n = -5/(2n ln 2)\n"
+            "to the slope of log₂ q_l. Only with σ_w² = 2 does depth neither kill nor explode the signal.",
             "He, Zhang, Ren & Sun (2015), eq. 7-14, https://arxiv.org/abs/1502.01852",
             [
                 part(
@@ -216,7 +216,8 @@ def findings() -> list[Finding]:
                     "agrees within 15 %",
                     signal,
                     wide(signal),
-                    because="measured/predicted is 0.991 [0.953, 1.029] at layer 8, weight_std=1.6; 0.85 to 1.15 is allowed; "
+                    because="measured/predicted is 0.991 [0.953, 1.029] at layer 8, weight_std=1.6; 0.85 to 1.15 is allowed"
+                    "; "
                     "all 24 points are inside, this one least",
                 ),
                 part(
@@ -266,7 +267,8 @@ def findings() -> list[Finding]:
             "E",
             "Backpropagation by hand is the exact gradient.",
             "With rows as samples the chain rule gives\n\n"
-            "    δ_L = (1/N) ∂ℓ/∂z_L\n    δ_{l-1} = (δ_l W_lᵀ) ⊙ φ′(z_{l-1})\n    ∂L/∂W_l = h_{l-1}ᵀ δ_l,    ∂L/∂b_l = ∑_n δ_l\n\n"
+            "    δ_L = (1/N) ∂ℓ/∂z_L\n    δ_{l-1} = (δ_l W_lᵀ) ⊙ φ′(z_{l-1})\n"
+            "    ∂L/∂W_l = h_{l-1}ᵀ δ_l,    ∂L/∂b_l = ∑_n δ_l\n\n"
             "* Nothing is approximated, so the result equals automatic differentiation to rounding.\n"
             "* The central difference has an error (h²/6)|L‴| + ε|L|/h: ∇L, ∫ f dμ ≤ √(2/N), χ₀ ≠ ‖w‖, p̂ ∈ ℝ, 𝔼.\n\n"
             "The code calls this ``manual_gradient``.",
@@ -313,8 +315,8 @@ def findings() -> list[Finding]:
             "l1-soft-threshold-sparsity",
             "E",
             "Subgradient descent on an L1 penalty sets weights exactly to zero.",
-            "The soft threshold S_λ(w) = sign(w) max(|w| - λ, 0) predicts a share 2Φ(λ/σ) - 1 of zeros. Subgradient steps\n"
-            "oscillate in |w| ≤ 2ηλ instead.",
+            "The soft threshold S_λ(w) = sign(w) max(|w| - λ, 0) predicts a share 2Φ(λ/σ) - 1 of zeros. Subgradient\n"
+            "steps oscillate in |w| ≤ 2ηλ instead.",
             "Tibshirani (1996), eq. 3",
             [
                 part(
@@ -415,7 +417,7 @@ def evaluations() -> list[Evaluation]:
         columns[1:],
         tuple((d, tuple(quantity(c, 0.97 + 0.001 * k, 0.0021) for c in columns[1:])) for k, d in enumerate(digits)),
     )
-    common = dict(licence="CC0", seeds=10, diverged=0, versions=VERSIONS | {"scikit-learn": "1.9.1"})
+    common = {"licence": "CC0", "seeds": 10, "diverged": 0, "versions": VERSIONS | {"scikit-learn": "1.9.1"}}
     condition = {
         "data": "mnist",
         "widths": "784,256,128,10",

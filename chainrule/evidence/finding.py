@@ -121,7 +121,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def to_json(finding: msgspec.Struct) -> bytes:
     """A finding, figure or evaluation as JSON, one canonical spelling, two spaces of indent."""
-    return msgspec.json.format(msgspec.json.encode(finding), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(finding, enc_hook=float), indent=2) + b"\n"  # hook: numpy.float64
 
 
 def from_json(data: bytes) -> Finding:

@@ -123,6 +123,24 @@ local function inside(link) -- [words](#label), which pandoc itself does not che
   if label and kind_of(label) and not numbers[label] then error("link to the unknown label " .. label) end
 end
 
+-- typst's own signs ------------------------------------------------------------------------------------------------
+
+-- What begins a cell or a line like a list, a heading or a term is text; pandoc escapes that in paragraphs only.
+local function guarded(inlines)
+  local first, second = inlines[1], inlines[2]
+  if not (TYPST and first and first.t == "Str" and second and second.t == "Space") then return nil end
+  if not (first.text:find("^[-+/]$") or first.text:find("^=+$") or first.text:find("^%d+%.$")) then return nil end
+  inlines:insert(1, pandoc.RawInline("typst", "#[]"))
+  return inlines
+end
+
+-- Three dots are three dots.
+local function dots(str)
+  local before, after = str.text:match("^(.-)%.%.%.(.*)$")
+  if not (TYPST and before) then return nil end
+  return { pandoc.Str(before), pandoc.RawInline("typst", "\\.\\.\\."), pandoc.Str(after) }
+end
+
 -- document ---------------------------------------------------------------------------------------------------------
 
 -- ::: abstract moves to the title block; title and authors are needed in other forms too, for the head of each page and
@@ -148,5 +166,6 @@ return {
   { Pandoc = front },
   { traverse = "topdown", Header = section, Figure = numbered, Table = tabular, Para = equation },
   { Cite = reference, Link = inside },
+  { Inlines = guarded, Str = dots },
   { Div = frame, Math = function(maths) if TYPST then return pandoc.RawInline("typst", typst_maths(maths)) end end },
 }

@@ -329,9 +329,15 @@ def pictures(members: Members) -> Figure:
     return Figure((Panel((marks,)),), caption, columns=1)
 
 
-def facts(sheet: Sheet) -> dict[str, Quantity]:
-    """What prose may refer to by name."""
+def facts(members: Members, baselines: Mapping[str, list[np.ndarray]], sheet: Sheet) -> dict[str, Quantity]:
+    """What prose may refer to by name; gains are paired by seed, so that the division of the rows drops out."""
     rows = dict(sheet.rows)
     found = {f"test {q.name}": q for q in rows["network"]}
     found |= {f"{name} accuracy": quantities[0] for name, quantities in rows.items() if name != "network"}
+    own = [performance.accuracy(t, s) for t, s in zip(truth(members), named(members), strict=True)]
+    for name, outputs in baselines.items():
+        pairs = zip(truth(members), outputs, strict=False)  # a baseline may have fewer seeds
+        other = np.array([performance.accuracy(t, o.argmax(-1)) for t, o in pairs])
+        gain = f"gain over {name}"
+        found[gain] = over_seeds(gain, own[: len(other)] - other, members.groups[: len(other)], within=(-1.0, 1.0))
     return found

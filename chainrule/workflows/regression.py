@@ -215,12 +215,18 @@ def neighbour_words(members: Members, rows: np.ndarray, residual: np.ndarray) ->
     return f"a residual and that of the nearest shown row have the correlation {likeness:.2f}."
 
 
-def facts(found: tuple[Sheet, ...], members: Members) -> dict[str, Quantity]:
-    """What prose may refer to by name; with several targets, each with the target's name."""
+def facts(members: Members, baselines: Mapping[str, list[np.ndarray]], found: tuple[Sheet, ...]) -> dict[str, Quantity]:
+    """What prose may refer to by name; gains in R² are paired by seed. With several targets, each with its name."""
     result: dict[str, Quantity] = {}
-    for sheet, target in zip(found, members.data.targets, strict=True):
+    true, own = truth(members), said(members)
+    for k, (sheet, target) in enumerate(zip(found, members.data.targets, strict=True)):
         suffix = f", {target}" if len(members.data.targets) > 1 else ""
         for name, quantities in sheet.rows:
             who = "test" if name == "network" else name
             result |= {f"{who} {q.name}{suffix}": q for q in quantities}
+        for name, outputs in baselines.items():
+            triples = zip(true, own, outputs, strict=True)
+            gains = [errors(t[:, k], p[:, k])[3] - errors(t[:, k], o[:, k])[3] for t, p, o in triples]
+            label = f"R² gain over {name}{suffix}"
+            result[label] = over_seeds(label, gains, members.groups)
     return result

@@ -22,7 +22,7 @@ from chainrule.workflows import baselines, classification, curves, regression
 from chainrule.workflows.defaults import folds_for
 from chainrule.workflows.export import Network
 from chainrule.workflows.members import Members, epoch_steps, fit, protocol, staged
-from chainrule.workflows.summary import over_seeds
+from chainrule.workflows.summary import AT_MOST_ONE, POSITIVE, SHARE, over_seeds
 
 FORMAT = 1  # of the record; raised when its tables or pictures change
 FROM_DATA = -1
@@ -129,10 +129,10 @@ def described(
     data, split = members.data, members.splits[0]
     if data.task == "classification":
         sheets = classification.sheets(members, others)
-        facts, figures = classification.facts(sheets[0]), classification.figures(members, sheets[0])
+        facts, figures = classification.facts(members, others, sheets[0]), classification.figures(members, sheets[0])
     else:
         sheets = regression.sheets(members, others)
-        facts, figures = regression.facts(sheets, members), regression.figures(members)
+        facts, figures = regression.facts(members, others, sheets), regression.figures(members)
     shown: dict[str, Figure] = {"learning curves": curves.figure(members)} | figures
     return Evaluation(
         data=data.name,
@@ -175,13 +175,14 @@ def chosen(members: Members) -> str:
 def validation_facts(members: Members) -> dict[str, Quantity]:
     """Facts of the choice: epoch, validation loss and metric there."""
     metric = "accuracy" if members.data.task == "classification" else "R²"
+    share = SHARE if metric == "accuracy" else AT_MOST_ONE
     values = {
-        "chosen epoch": np.array(members.chosen_epochs),
-        "validation loss": curves.at_chosen(members, "validation", 0),
-        f"validation {metric}": curves.at_chosen(members, "validation", 1),
-        f"training {metric}": curves.at_chosen(members, "training", 1),
+        "chosen epoch": (np.array(members.chosen_epochs), POSITIVE),
+        "validation loss": (curves.at_chosen(members, "validation", 0), POSITIVE),
+        f"validation {metric}": (curves.at_chosen(members, "validation", 1), share),
+        f"training {metric}": (curves.at_chosen(members, "training", 1), share),
     }
-    return {name: over_seeds(name, value, members.groups) for name, value in values.items()}
+    return {name: over_seeds(name, value, members.groups, "", within) for name, (value, within) in values.items()}
 
 
 def written(value: object) -> str:

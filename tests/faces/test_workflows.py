@@ -214,6 +214,16 @@ def test_the_mean_has_no_r2_and_linear_regression_does_not_see_units(diabetes: E
     assert diabetes.facts["linear regression R²"].mean == pytest.approx(np.mean(scores), abs=1e-5)
 
 
+def test_a_gain_is_the_difference_of_the_means(digits: Evaluation, diabetes: Evaluation) -> None:
+    """Pairing by seed narrows the interval and leaves the mean."""
+    facts = digits.facts
+    gain = facts["test accuracy"].mean - facts["logistic regression accuracy"].mean
+    assert facts["gain over logistic regression"].mean == pytest.approx(gain, abs=1e-12)
+    facts = diabetes.facts
+    gain = facts["test R²"].mean - facts["linear regression R²"].mean
+    assert facts["R² gain over linear regression"].mean == pytest.approx(gain, abs=1e-12)
+
+
 def test_ridge_chooses_its_penalty_on_validation_rows() -> None:
     """Where the target is linear without noise, the smallest penalty wins and little is left unexplained."""
     data = dataset.load("diabetes")

@@ -224,8 +224,8 @@ def swing_by_target(c: Comparison) -> Figure:
         Line((0.0, 1.0), (0.1, 0.1), label="predicted bound 2ηλ", colour=6, dashed=True),
     )
     return Figure((Panel(marks, x="least-squares weight |z| / σ [1]", y="largest |w|"),),
-                  "Subgradient steps with η = 0.05 under a penalty λ = σ: weights that belong at 0 swing to either side, "
-                  "in the last 50 steps none by more than 2ηλ = 0.1.")  # fmt: skip
+                  "Subgradient steps with η = 0.05 under a penalty λ = σ: weights that belong at 0 swing to either "
+                  "side, in the last 50 steps none by more than 2ηλ = 0.1.")  # fmt: skip
 
 
 def violation_by_step(c: Comparison) -> Figure:
