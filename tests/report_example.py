@@ -216,8 +216,8 @@ def findings() -> list[Finding]:
                     "agrees within 15 %",
                     signal,
                     wide(signal),
-                    because="measured/predicted is 0.991 [0.953, 1.029] at layer 8, weight_std=1.6; 0.85 to 1.15 is allowed"
-                    "; "
+                    because="measured/predicted is 0.991 [0.953, 1.029] at layer 8, weight_std=1.6; "
+                    "0.85 to 1.15 is allowed; "
                     "all 24 points are inside, this one least",
                 ),
                 part(

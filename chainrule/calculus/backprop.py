@@ -35,8 +35,8 @@ Gradient = Callable[[Params, Tensor, Tensor, Objective, tuple[Tensor, ...]], tup
 
 def manual_gradient(
     params: Params,
-    x: Float[Tensor, "*m N n_in"],
-    y: Float[Tensor, "*m N n_out"],
+    x: Float[Tensor, "*#m N n_in"],
+    y: Float[Tensor, "*#m N n_out"],
     objective: Objective,
     masks: tuple[Tensor, ...] = (),
 ) -> tuple[Float[Tensor, "*m"], Params, Pass]:
@@ -97,8 +97,8 @@ def manual_gradient(
 
 def autograd_gradient(
     params: Params,
-    x: Float[Tensor, "*m N n_in"],
-    y: Float[Tensor, "*m N n_out"],
+    x: Float[Tensor, "*#m N n_in"],
+    y: Float[Tensor, "*#m N n_out"],
     objective: Objective,
     masks: tuple[Tensor, ...] = (),
 ) -> tuple[Float[Tensor, "*m"], Params, Pass]:

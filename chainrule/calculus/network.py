@@ -85,7 +85,7 @@ class Pass:
 
 def forward(
     params: Params,
-    x: Float[Tensor, "*m N n_in"],
+    x: Float[Tensor, "*#m N n_in"],
     activation: Activation,
     masks: tuple[Tensor, ...] = (),
     moments: Moments | None = None,

@@ -30,7 +30,7 @@ def mean_loss(
 
 
 def hessian_product(
-    params: Params, x: Float[Tensor, "*m N d"], y: Float[Tensor, "*m N k"], objective: Objective
+    params: Params, x: Float[Tensor, "*#m N d"], y: Float[Tensor, "*#m N k"], objective: Objective
 ) -> Product:
     """The map v ↦ H v for the Hessian of the mean loss, for every stacked member at once.
 
@@ -66,7 +66,7 @@ def hessian_product(
 
 
 def gauss_newton_product(
-    params: Params, x: Float[Tensor, "*m N d"], y: Float[Tensor, "*m N k"], objective: Objective
+    params: Params, x: Float[Tensor, "*#m N d"], y: Float[Tensor, "*#m N k"], objective: Objective
 ) -> Product:
     """The map v ↦ Jᵀ (∂²ℓ/∂z²) J v / N: the Hessian without the curvature of the network in its parameters.
 
@@ -88,7 +88,7 @@ def gauss_newton_product(
 
 
 def jacobian_product(
-    params: Params, x: Float[Tensor, "*m N d"], activation: Activation, moments: Moments | None = None
+    params: Params, x: Float[Tensor, "*#m N d"], activation: Activation, moments: Moments | None = None
 ) -> Product:
     """The map v ↦ J v, the change of all outputs [*m, N, k] for a change of the parameters [*m, P]."""
     point = flatten(params).detach()

@@ -92,7 +92,7 @@ def mean_interval(values: Floats, level: float) -> tuple[Floats, Floats]:
 
     Example:
         >>> low, high = mean_interval(np.array([[[1.0], [3.0]]]), 0.5)
-        >>> low.item(), high.item()
+        >>> round(low.item(), 12), round(high.item(), 12)
         (1.0, 3.0)
     """
     count = values.shape[1]

@@ -42,7 +42,7 @@ def validation_loss(state: State) -> Float[Tensor, "C S"]:
     return _mean_over(state, state.cohort.validation, state.cohort.objective.loss.value)
 
 
-def right(z: Float[Tensor, "*m N k"], y: Float[Tensor, "*m N k"]) -> Float[Tensor, "*m N"]:
+def right(z: Float[Tensor, "*m N k"], y: Float[Tensor, "*#m N k"]) -> Float[Tensor, "*m N"]:
     """1 where the largest output (or the sign of a single one) names the class, else 0."""
     if z.shape[-1] == 1:
         return ((z > 0) == (y > 0.5)).double()[..., 0]

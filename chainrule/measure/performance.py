@@ -340,5 +340,5 @@ def _hits(confusion: Int[np.ndarray, "*m K K"]) -> Int[np.ndarray, "*m K"]:
 
 def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     """Part / whole, NaN where the whole is 0."""
-    quotient: Floats = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)
-    return quotient
+    quotient = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)
+    return np.asarray(quotient, dtype=np.float64)

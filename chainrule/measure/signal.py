@@ -83,7 +83,7 @@ def dead_units(slope: Float[Tensor, "*m N d"]) -> Bool[Tensor, "*m d"]:
     return (slope == 0).all(-2)
 
 
-def gradient_norms(gradients: Sequence[Float[Tensor, "*m n_in n_out"]]) -> Float[Tensor, "*m L"]:
+def gradient_norms(gradients: Sequence[Float[Tensor, "*m _ _"]]) -> Float[Tensor, "*m L"]:
     """Frobenius norm of the gradient of every layer's weights, first layer first.
 
     Args:

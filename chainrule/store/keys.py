@@ -17,7 +17,7 @@ from chainrule.errors import ChainruleError
 FORMAT = 1
 EXACT_INTEGERS = 2.0**53  # below it every integer-valued float is exactly that integer
 
-Plain = dict[str, "Plain"] | list["Plain"] | str | int | float | bool | None
+Plain = dict[str, object] | list[object] | str | int | float | bool | None
 
 
 def plain(value: object, place: str = "value") -> Plain:

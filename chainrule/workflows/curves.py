@@ -18,8 +18,11 @@ def figure(members: Members) -> Figure:
         marks: list[Mark] = []
         for colour, part in enumerate(PARTS):
             mean, low, high = interval(members, part, column)
-            marks.append(Line(numbers(epochs), numbers(mean), label=part, colour=colour))
-            marks.append(Band(numbers(epochs), numbers(low), numbers(high), colour=colour))
+            # the metric of an untrained network would leave all others a tenth of the axis
+            shown = slice(column if len(epochs) > 2 else 0, None)
+            x = numbers(epochs[shown])
+            marks.append(Line(x, numbers(mean[shown]), label=part, colour=colour))
+            marks.append(Band(x, numbers(low[shown]), numbers(high[shown]), colour=colour))
         chosen = at_chosen(members, "validation", column)
         marks.append(Points(numbers(members.chosen_epochs), numbers(chosen), label="chosen, one per seed", colour=2))
         panels.append(Panel(tuple(marks), x="epoch", y=name, log="y" if column == 0 else ""))

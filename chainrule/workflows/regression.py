@@ -189,9 +189,10 @@ def error_map(members: Members) -> Figure:
     units = members.data.units or "1"
     # a few large errors would leave all others without colour
     reach = float(np.quantile(np.abs(residual), 0.98))
+    place = members.data.x[shown].astype(np.float64)
     dots = Dots(
-        numbers(members.data.x[shown, names.index("longitude")]),
-        numbers(members.data.x[shown, names.index("latitude")]),
+        numbers(place[:, names.index("longitude")]),
+        numbers(place[:, names.index("latitude")]),
         numbers(np.clip(residual, -reach, reach)),
         f"predicted − true {members.data.targets[0]} [{units}]",
     )

@@ -206,7 +206,7 @@ def growth_by_rate(c: Comparison) -> Figure:
     """Growth per step against η, a panel per dataset, with the predicted threshold as a vertical line."""
     panels = []
     for i, label in enumerate(c.labels):
-        edge = c.predicted[i, 0]
+        edge = float(c.predicted[i, 0])
         lr, growth = c.curves("lr", i)[0], c.curves("growth", i)[0]
         near = (lr > edge / 8) & (lr < 2 * edge) & np.isfinite(growth)
         beyond = np.linspace(edge, 2 * edge, 20)

@@ -137,7 +137,7 @@ zeros = Protocol(
     observe={"loss": training_loss, "weight": largest_weight},
     at=Schedule(every=20),
 )
-zeros_full = replace(zeros, conditions=grid(zero, {"n_train": [50, 100, 200, 400, 800]}))
+zeros_full = replace(zeros, conditions=grid(zero, {"n_train": [50, 100, 200, 400]}))
 
 
 def sigmoid(protocol: Protocol) -> Protocol:

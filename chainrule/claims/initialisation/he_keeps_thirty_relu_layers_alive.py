@@ -17,7 +17,8 @@ degrees of freedom, K being the number of active units. Logarithms add, so that 
 
 which is ln(nv/2) - 5/(2n) + O(1/n²): with He's weights too a typical signal fades, by 2.5/n nat per layer. The same
 law holds backwards, because the Jacobian of a random ReLU network has the law of a product of matrices in which
-independent coins choose the active units.
+independent coins choose the active units: exactly for an error that is drawn independently of the signal, and within
+0.01 per layer for the softmax's, which is not.
 
 What follows for training is no theorem. With gradients so small, gradient descent at a rate that suits He does not
 leave the loss ln 10 of a guess within the steps of this experiment. It would later: the stall has a horizon. It

@@ -7,15 +7,20 @@ training itself raises λ (progressive sharpening), and does so until the edge o
     λ = 2/η,
 
 where the loss no longer falls at every step but goes on falling in the long run, and λ stays. With momentum β the
-same analysis of a quadratic, x_{t+1} = (1 + β - ηλ) x_t - β x_{t-1} for the heavy ball and (1 - ηλ)((1 + β) x_t - β
-x_{t-1}) for Nesterov, gives a root -1 at
+same analysis of a quadratic,
+
+    x_{t+1} = (1 + β - ηλ) x_t - β x_{t-1}            (heavy ball)
+    x_{t+1} = (1 - ηλ) ((1 + β) x_t - β x_{t-1})      (Nesterov)
+
+finds an eigenvalue -1, the end of stability, at
 
     λ = 2 (1 + β) / η,    λ = 2 (1 + β) / (η (1 + 2β)).
 
 That the linear analysis is right on a quadratic is a theorem; that networks go to its edge and survive there is a
 regular observation, which needs full batches and a rate for which 2/η lies between the sharpness at the start and the
 one that training at a small rate would reach. Where 2/η is above both, nothing of this happens and the loss falls at
-every step.
+every step. Momentum is β = 0.5 here. With β = 0.9 networks overshoot the edge at once, fall below it, and climb back
+over thousands of steps: 4 of 20 with the heavy ball and 1 of 20 with Nesterov were not seen above it in 4,000.
 
 Source: Cohen, Kaur, Li, Kolter & Talwalkar (2021), Gradient descent on neural networks typically occurs at the edge
 of stability, sections 2 and 3, https://arxiv.org/abs/2103.00065
@@ -123,9 +128,9 @@ momentum_full = replace(
     full,
     conditions=(
         with_momentum("heavy_ball", 0.45, 0.5, long),
-        with_momentum("heavy_ball", 0.57, 0.9, long),
+        with_momentum("heavy_ball", 0.6, 0.5, long),
+        with_momentum("nesterov", 0.225, 0.5, long),
         with_momentum("nesterov", 0.3, 0.5, long),
-        with_momentum("nesterov", 0.2, 0.9, long),
     ),
 )
 
@@ -246,7 +251,7 @@ claim = Claim(
             momentum,
             momentum_full,
             rule=agrees(within=0.1),
-            tolerance="as without momentum; heavy ball at β = 0.9 approaches slowly from below (pilot .96 ± .05)",
+            tolerance="as without momentum (pilot 1.00 ± .01 for the heavy ball, 1.01 ± .01 for Nesterov)",
             control=mistaken(edge_without_momentum, "2/η, the threshold without momentum"),
             figure=levels_with_momentum,
             measure=settled,

@@ -1,0 +1,209 @@
+r"""A ReLU network of L hidden layers of N units is born dead at an input with probability 1 - (1 - 2^-N)^L.
+
+Let weights be drawn symmetrically about 0 and biases be 0. Given an input h ≠ 0 of a layer, its N pre-activations are
+independent and each is negative with probability 1/2. All of them are with probability 2^-N; the layer's output is then
+0, and so is that of all later layers, for which no gradient exists. A single input survives L hidden layers with
+
+    P(dead at x) = 1 - (1 - 2^-N)^L
+
+Without biases the network is positively homogeneous, f(cx) = c f(x) for c > 0, so that for one input feature the whole
+line is known from x = 1 and x = -1. A network that is dead at both is a constant function from the start. With
+
+    a₁ = 1 - 2^-N,    a₂ = 1 - 2^(1-N) - (N - 1) 2^(-2N)
+    c = (1 - 2^(1-N)) (1 - 2^-N) / (1 + (N - 1) 2^-N)
+
+the probability obeys, for L hidden layers,
+
+    1 - a₁^(L-1) + c (a₂^(L-1) - a₁^(L-1))  ≤  P(dead on the line)  ≤  1 - a₁^(L-1)
+
+The lower bound is the probability itself only for L ≤ 2; for the networks here it is clearly exceeded, so it is no
+estimate. Either way P tends to 1 with depth at any fixed width, and to 0 with width at any fixed depth.
+
+Limits: inputs of more dimensions are harder to silence all at once; biases, or a slope on the left, revive dead layers.
+
+Source: Lu, Shin, Su & Karniadakis (2019), Dying ReLU and initialization: theory and numerical examples,
+https://arxiv.org/abs/1903.06733, whose depth counts the output layer too.
+"""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.calculus.initialisers import INITIALISERS
+from chainrule.calculus.network import Params, forward
+from chainrule.evidence.claim import Claim, Part, broken, mistaken
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.figure import Figure, Line, Mark, Panel, Points, numbers
+from chainrule.evidence.rules import at_least, at_most, proportion
+from chainrule.experiment.protocol import Case, Draw, Trials
+
+NETWORKS = 1250  # per seed
+FEATURES = 8  # of the single input
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def dead_at_one_input(width: int, depth: int) -> float:
+    """1 - (1 - 2^-N)^L."""
+    return 1 - (1 - 2.0**-width) ** depth
+
+
+def lower(width: int, depth: int) -> float:
+    """Lower bound of the probability to be dead on the whole line."""
+    first, second = 1 - 2.0**-width, 1 - 2.0 ** (1 - width) - (width - 1) * 4.0**-width
+    share = (1 - 2.0 ** (1 - width)) * first / (1 + (width - 1) * 2.0**-width)
+    return float(1 - first ** (depth - 1) + share * (second ** (depth - 1) - first ** (depth - 1)))
+
+
+def upper(width: int, depth: int) -> float:
+    """Upper bound of the same."""
+    return 1 - (1 - 2.0**-width) ** (depth - 1)
+
+
+def probability(case: Case) -> list[float]:
+    """Probability to be dead at one input."""
+    return [dead_at_one_input(int(case["N"]), int(case["L"]))]
+
+
+def least(case: Case) -> list[float]:
+    """At least this share is dead on the line."""
+    return [lower(int(case["N"]), int(case["L"]))]
+
+
+def most(case: Case) -> list[float]:
+    """At most this share is dead on the line."""
+    return [upper(int(case["N"]), int(case["L"]))]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+
+def share_of_dead(case: Case, x: torch.Tensor, draw: Draw) -> np.ndarray:
+    """Share of networks whose last hidden layer is 0 at all inputs x [rows, n_in]."""
+    width, depth, bias_std = int(case["N"]), int(case["L"]), float(case["bias_std"])
+    sizes = [x.shape[1], *[width] * depth]
+    weights, biases = [], []
+    for l, (before, after) in enumerate(itertools.pairwise(sizes)):
+        noise = torch.from_numpy(draw(f"weights/{l}").standard_normal((NETWORKS, before, after)))
+        weights.append(INITIALISERS["he_normal"].weights(noise))
+        biases.append(torch.from_numpy(bias_std * draw(f"biases/{l}").standard_normal((NETWORKS, 1, after))))
+    weights.append(torch.ones(width, 1, dtype=torch.float64))  # the output layer is not looked at
+    biases.append(torch.zeros(1, 1, dtype=torch.float64))
+    run = forward(Params(tuple(weights), tuple(biases)), x, ACTIVATIONS[str(case["activation"])])
+    return np.array([(run.h[depth] == 0).all(-1).all(-1).double().mean().item()])
+
+
+def at_one_input(case: Case, draw: Draw) -> np.ndarray:
+    """Share of 1250 networks per seed that are dead at one normal input of eight features before training."""
+    return share_of_dead(case, torch.from_numpy(draw("input").standard_normal((1, FEATURES))), draw)
+
+
+def on_the_line(case: Case, draw: Draw) -> np.ndarray:
+    """Share of 1250 networks of one input per seed that are dead at 1 and at -1, hence everywhere, before training."""
+    return share_of_dead(case, torch.tensor([[1.0], [-1.0]], dtype=torch.float64), draw)
+
+
+points = Trials(
+    tuple({"N": n, "L": l, "activation": "relu", "bias_std": 0} for n, l in ((3, 5), (4, 10), (5, 20))),
+    seeds=20,
+    trial=at_one_input,
+)
+lines = replace(points, trial=on_the_line)
+
+
+def with_biases(trials: Trials) -> Trials:
+    """The same with standard normal biases."""
+    return replace(trials, cases=tuple({**case, "bias_std": 1} for case in trials.cases))
+
+
+def leaky(trials: Trials) -> Trials:
+    """The same with leaky ReLUs."""
+    return replace(trials, cases=tuple({**case, "activation": "leaky_relu"} for case in trials.cases))
+
+
+# figures ───────────────────────────────────────────────────────────────────────────────
+
+
+def share_by_depth(c: Comparison) -> Figure:
+    """The share of networks dead at one input, with the predicted curve of each width."""
+    low, high = c.interval()
+    marks: list[Mark] = []
+    for i, case in enumerate(points.cases):
+        width, depth = int(case["N"]), float(case["L"])
+        depths = range(1, 26)
+        curve = [dead_at_one_input(width, l) for l in depths]
+        marks.append(Line(numbers(depths), numbers(curve), label=f"predicted, N = {width}", colour=i))
+        share, ends = c.mean()[i], (numbers(low[i]), numbers(high[i]))
+        marks.append(Points((depth,), numbers(share), *ends, label=f"measured, N = {width}", colour=i))
+    return Figure((Panel(tuple(marks), x="hidden layers L [1]", y="share of networks dead at one input [1]"),),
+                  "ReLU networks before training, without biases: the narrower and the deeper, the more of them "
+                  "return nothing at a given input. N is the width.")  # fmt: skip
+
+
+def share_between_bounds(c: Comparison) -> Figure:
+    """The share of networks dead on the whole line, between the bounds."""
+    low, high = c.interval()
+    marks: list[Mark] = []
+    for i, case in enumerate(lines.cases):
+        width, depth = int(case["N"]), float(case["L"])
+        depths = range(1, 26)
+        for bound, name in ((upper, "upper bound"), (lower, "lower bound")):
+            curve = numbers(bound(width, l) for l in depths)
+            marks.append(Line(numbers(depths), curve, label=f"{name}, N = {width}", colour=i, dashed=bound is upper))
+        ends = (numbers(low[i]), numbers(high[i]))
+        marks.append(Points((depth,), numbers(c.mean()[i]), *ends, label=f"measured, N = {width}", colour=i))
+    return Figure((Panel(tuple(marks), x="hidden layers L [1]", y="share of networks dead on the line [1]"),),
+                  "ReLU networks of one input before training: the share that is constant on the whole line lies "
+                  "above the lower bound (solid) and below the upper one (dashed). N is the width.")  # fmt: skip
+
+
+# decision ──────────────────────────────────────────────────────────────────────────────
+claim = Claim(
+    "D3",
+    "born-dead-relu",
+    __name__,
+    __doc__,
+    "E",
+    (
+        Part(
+            "a share 1 - (1 - 2^-N)^L of all networks is dead at one input",
+            probability,
+            points,
+            replace(points, seeds=100),
+            rule=proportion(within=0.02, trials=NETWORKS),
+            tolerance="sampling alone: with 25,000 networks the simultaneous interval is ±.009 wide at a share of 1/2",
+            control=broken(
+                with_biases(points),
+                with_biases(replace(points, seeds=100)),
+                "standard normal biases, which revive what lies behind a dead layer",
+            ),
+            figure=share_by_depth,
+            axis="share",
+        ),
+        Part(
+            "at least the lower bound of all networks of one input is dead on the whole line",
+            least,
+            lines,
+            replace(lines, seeds=100),
+            rule=at_least(),
+            tolerance="no slack; pilot on other seeds: .295, .330 and .376, each ± .012, against .246, .238 and .230",
+            control=broken(leaky(lines), leaky(replace(lines, seeds=100)), "leaky ReLUs, of which none can die"),
+            figure=share_between_bounds,
+            axis="share",
+        ),
+        Part(
+            "at most 1 - a₁^(L-1) of all networks of one input is dead on the whole line",
+            most,
+            lines,
+            replace(lines, seeds=100),
+            rule=at_most(),
+            tolerance="no slack; pilot on other seeds: .295, .330 and .376, each ± .012, against .414, .441 and .453",
+            control=mistaken(least, "the lower bound taken for the upper one, as if it were the probability itself"),
+            figure=share_between_bounds,
+            axis="share",
+        ),
+    ),
+)
