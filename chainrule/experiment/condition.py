@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -289,8 +289,24 @@ def grid(condition: Condition, axes: dict[str, Sequence[object]]) -> tuple[Condi
 
 def labels(conditions: Sequence[Condition]) -> tuple[str, ...]:
     """What tells each condition from the others: ``"lr=0.1"``; empty for a single one."""
-    varied = [n for n in Condition.__struct_fields__ if len({getattr(c, n) for c in conditions}) > 1]
-    return tuple(", ".join(f"{n}={_label(getattr(c, n))}" for n in varied) for c in conditions)
+    return distinctions([{n: getattr(c, n) for n in Condition.__struct_fields__} for c in conditions])
+
+
+def distinctions(records: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """The fewest leading fields, among those that vary, that tell the records apart: ``"lr=0.1, l2=0"``.
+
+    Example:
+        >>> distinctions([{"phi": "tanh", "lr": 0.1}, {"phi": "relu", "lr": 0.2}])
+        ('phi=tanh', 'phi=relu')
+    """
+    found = tuple("" for _ in records)
+    for name in records[0]:
+        if len(set(found)) == len(records):
+            break
+        if len({r[name] for r in records}) > 1:
+            words = (f"{name}={_label(r[name])}" for r in records)
+            found = tuple(", ".join(filter(None, pair)) for pair in zip(found, words, strict=True))
+    return found
 
 
 def _label(value: object) -> str:

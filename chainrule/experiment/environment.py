@@ -48,5 +48,7 @@ def equality() -> str:
 
 def data_hashes(protocols: Iterable[Protocol | Trials]) -> dict[str, str]:
     """The content hash of every dataset that some protocols use."""
-    names = {c.data for p in protocols if isinstance(p, Protocol) for c in p.conditions}
+    names: set[str] = set()
+    for p in protocols:
+        names |= {c.data for c in p.conditions} if isinstance(p, Protocol) else set(p.data)
     return {name: dataset.load(name).hash for name in sorted(names)}

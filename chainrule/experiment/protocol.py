@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from chainrule.errors import ChainruleError
-from chainrule.experiment.condition import Condition, labels
+from chainrule.experiment.condition import Condition, distinctions, labels
 from chainrule.experiment.engines import State
 
 Instrument = Callable[[State], Tensor]  # [C, S, *]
@@ -83,12 +83,14 @@ class Trials:
         seeds: Number of replicas, from ``first``.
         trial: (case, draw) → the measured numbers [X]; ``draw(purpose)`` opens the replica's stream.
         first: First replica.
+        data: Names of the datasets that the trial reads; their hashes enter the key.
     """
 
     cases: tuple[Case, ...]
     seeds: int
     trial: Callable[[Case, Draw], np.ndarray]
     first: int = REGISTERED
+    data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
@@ -96,10 +98,7 @@ class Trials:
     @property
     def labels(self) -> tuple[str, ...]:
         """What tells the cases apart."""
-        varied = [n for n in self.cases[0] if len({c[n] for c in self.cases}) > 1]
-        return tuple(
-            ", ".join(f"{n}={c[n]:g}" if isinstance(c[n], float) else f"{n}={c[n]}" for n in varied) for c in self.cases
-        )
+        return distinctions([{n: c[n] for n in self.cases[0]} for c in self.cases])
 
 
 def check_seeds(seeds: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import sys
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -101,12 +102,17 @@ def shards(protocol: Protocol) -> list[Shard]:
 
 
 def identity(function: object) -> list[str]:
-    """What names an instrument or a trial in a key: its module, its name, its source and its bound arguments."""
+    """What names an instrument or a trial in a key: its module with the whole source, its name, its bound arguments.
+
+    The whole module, since a function leans on the constants and functions around it: an edit anywhere in the file
+    makes the result another one. What it imports is covered by ``chainrule.store.keys.FORMAT``.
+    """
     if isinstance(function, partial):
         bound = [repr(a) for a in function.args] + [f"{k}={v!r}" for k, v in sorted(function.keywords.items())]
         return [*identity(function.func), *bound]
-    source = inspect.getsource(function)  # type: ignore[arg-type]
-    name = f"{function.__module__}.{function.__qualname__}"  # type: ignore[attr-defined]
+    module = function.__module__
+    source = inspect.getsource(sys.modules[module]) if module in sys.modules else inspect.getsource(function)  # type: ignore[arg-type]
+    name = f"{module}.{function.__qualname__}"  # type: ignore[attr-defined]
     return [name, hashlib.sha256(source.encode()).hexdigest()]
 
 
@@ -332,7 +338,7 @@ def _carry_out_trials(trials: Trials, store: Store) -> Generator[Progress, None,
     """Trials one by one, each stored."""
     total = len(trials.cases) * trials.seeds
     values: list[list[np.ndarray]] = []
-    name = identity(trials.trial)
+    name = [*identity(trials.trial), *(dataset.load(data).hash for data in trials.data)]
     for c, case in enumerate(trials.cases):
         values.append([])
         for s, replica in enumerate(range(trials.first, trials.first + trials.seeds)):

@@ -1,6 +1,8 @@
 """Every claim of the catalogue, by tests that are written once: a new claim file is tested because it is there."""
 
+import inspect
 import re
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -80,6 +82,13 @@ def test_anatomy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLAIMS)
+def test_data_that_are_read_are_named(name: str, findings) -> None:  # type: ignore[no-untyped-def]
+    """A claim that reads a data set has its hash in the provenance, and so in the keys of what was measured on it."""
+    if "dataset.load(" in inspect.getsource(sys.modules[CLAIMS[name].module]):
+        assert findings(name).provenance.data
+
+
+@pytest.mark.parametrize("name", CLAIMS)
 def test_the_control_is_refuted(name: str, findings) -> None:  # type: ignore[no-untyped-def]
     """Every part could have failed: its control, judged by the same rule, is refuted."""
     for part in findings(name).parts:
@@ -149,7 +158,6 @@ def test_every_figure_is_labelled(name: str, findings) -> None:  # type: ignore[
 def test_a_new_claim_is_one_file(tmp_path: Path) -> None:
     """The skeleton that `chainrule new claim` writes is a whole claim: it runs, and its control is refuted."""
     import importlib.util
-    import sys
 
     from chainrule.skeleton import skeleton
 

@@ -165,10 +165,10 @@ def steps_to_a_fifth(case: Case, draw: Draw) -> np.ndarray:
 
 digits: Case = {"data": "digits", "rows": 400}
 diabetes: Case = {"data": "diabetes", "rows": 442}
-onset = Trials((digits, diabetes), seeds=4, trial=onset_of_growth)
+onset = Trials((digits, diabetes), seeds=4, trial=onset_of_growth, data=("digits", "diabetes"))
 every_digit = replace(onset, cases=({**digits, "rows": 1797}, diabetes), seeds=10)
 decay = Trials(({"flattest": 1.0, "sharpest": 100.0},), seeds=5, trial=decay_of_error)
-slowness = Trials(({**diabetes, "steps": 1200},), seeds=8, trial=steps_to_a_fifth)
+slowness = Trials(({**diabetes, "steps": 1200},), seeds=8, trial=steps_to_a_fifth, data=("diabetes",))
 
 # measurement ───────────────────────────────────────────────────────────────────────────
 

@@ -123,8 +123,8 @@ def error_of_the_whole(case: Case, draw: Draw) -> np.ndarray:
     return np.array([((batch - middle).square().sum() / variance).item()])
 
 
-mini = Trials(({"replacement": "without"}, {"replacement": "with"}), seeds=10, trial=error_of_batches)
-whole = Trials(({"replacement": "without"},), 10, error_of_the_whole)
+mini = Trials(({"replacement": "without"}, {"replacement": "with"}), seeds=10, trial=error_of_batches, data=("digits",))
+whole = Trials(({"replacement": "without"},), 10, error_of_the_whole, data=("digits",))
 repeated = replace(whole, cases=({"replacement": "with"},))
 
 # figures ───────────────────────────────────────────────────────────────────────────────

@@ -193,7 +193,7 @@ def descended(params: Params, x: Tensor, y: Tensor, rates: tuple[float, ...]) ->
     return params, losses
 
 
-pairs = Trials(({"units": 4.0}, {"units": 16.0}), seeds=5, trial=copies)
+pairs = Trials(({"units": 4.0}, {"units": 16.0}), seeds=5, trial=copies, data=("digits",))
 
 # measurement ───────────────────────────────────────────────────────────────────────────
 

@@ -112,6 +112,7 @@ quick = Trials(
     ({"initialiser": "he_normal", "units": 64.0}, {"initialiser": "glorot_normal", "units": 64.0}),
     seeds=150,  # a network's own mean of 28 steps has the standard deviation 0.076: 150 of them resolve ± 0.02
     trial=signals,
+    data=("digits",),
 )
 wider = tuple({"initialiser": i, "units": u} for u in (64.0, 128.0) for i in ("he_normal", "glorot_normal"))
 full = replace(quick, cases=wider, seeds=400)

@@ -224,8 +224,8 @@ def ends_by_memory(c: Comparison) -> Figure:
         Line((edge, edge), (-1.0, 1.0), label="predicted threshold", dashed=True),
     )  # fmt: skip
     return Figure((Panel(marks, x="β₂ of Adam [1]", y="mean position of the last 999 steps [1]"),),
-                  "Below the β₂ at which a cycle of Adam has no drift (dashed) it goes to the worst point, +1, above it to "
-                  "the best, -1. Near it the drift is too weak to arrive in 9,000 steps.")  # fmt: skip
+                  "Below the β₂ at which a cycle of Adam has no drift (dashed) it goes to the worst point, +1, above "
+                  "it to the best, -1. Near it the drift is too weak to arrive in 9,000 steps.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

@@ -148,7 +148,9 @@ smooth = Trials(
     tuple({**swinging.cases[0], "step": step} for step in ("subgradient", "adam", "shrinkage")), 5, pure_noise
 )
 clipped = Trials(({**swinging.cases[0], "step": "proximal"},), 6, pure_noise)
-lasso = Trials(({"data": "diabetes", "step": "proximal", "lr": 0.23, "steps": 900},), 5, diabetes_with_noise)
+lasso = Trials(
+    ({"data": "diabetes", "step": "proximal", "lr": 0.23, "steps": 900},), 5, diabetes_with_noise, data=("diabetes",)
+)
 kinked = replace(lasso, cases=({**lasso.cases[0], "step": "subgradient"},))
 
 # measurement ───────────────────────────────────────────────────────────────────────────
