@@ -148,7 +148,7 @@ def _panel(axes: Axes, panel: Panel, width: float, height: float) -> None:
     for mark in panel.marks:
         match mark:
             case Line():
-                _line(axes, mark, symbols=many and mark.colour not in marked)
+                _line(axes, mark, symbols=many and not told_apart(mark, panel, marked))
             case Points():
                 _points(axes, mark)
             case Band():
@@ -245,7 +245,7 @@ def _entries(panel: Panel) -> list[Entry]:
         colour, symbol = _of(COLOURS, mark.colour), _of(MARKERS, mark.colour)
         match mark:
             case Line():
-                symbol = symbol if many and mark.colour not in marked else ""
+                symbol = symbol if many and not told_apart(mark, panel, marked) else ""
                 handle: Artist = Line2D([], [], color=colour, ls=_dashes(mark), marker=symbol, markerfacecolor="white")
             case Points():
                 handle = Line2D([], [], color=colour, linestyle="", marker=symbol)
@@ -269,6 +269,12 @@ def _entries(panel: Panel) -> list[Entry]:
 
 
 # ----------------------------------------------------------------------------------------------------------- marks
+
+
+def told_apart(line: Line, panel: Panel, marked: set[int]) -> bool:
+    """Whether a line needs no symbols: points or, for a dashed one, a full line of its colour carry them."""
+    partners = {mark.colour for mark in panel.marks if isinstance(mark, Line) and not mark.dashed}
+    return line.colour in marked or (line.dashed and line.colour in partners)
 
 
 def _line(axes: Axes, mark: Line, symbols: bool) -> None:

@@ -244,7 +244,7 @@ claim = Claim(
             starts,
             replace(starts, seeds=100),
             rule=agrees(within=0.02),
-            tolerance="sampling; pilot on other seeds: .996 ± .009 at worst, K = 2 and s = .4, with a next term of .002",
+            tolerance="sampling; pilot on other seeds: .996 ± .009 at K = 2 and s = .4, with a next term of .002",
             control=broken(
                 confident(starts), confident(replace(starts, seeds=100)), "all logits multiplied by ten at the start"
             ),

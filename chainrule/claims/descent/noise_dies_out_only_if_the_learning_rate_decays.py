@@ -1,4 +1,4 @@
-r"""A learning rate c/(t + t₀) ends the noise of descent like 1/t if 2cλ > 1, more slowly below; a constant one does not.
+r"""Noise in descent dies out like 1/t if the learning rate is c/(t + t₀) with 2cλ > 1, and never if it is constant.
 
 On ½λx² with gradient noise of variance σ², one step x ← (1 - ηλ)x - ηξ changes the mean square m = E x² by
 
@@ -49,7 +49,8 @@ def mean_square(c: float, constant: bool = False) -> np.ndarray:
         lr = c / DELAY if constant else c / (t + DELAY)
         m = (1 - lr) ** 2 * m + lr**2
         course.append(m)
-    return np.array(course)[LOOKS]
+    kept: np.ndarray = np.array(course)[LOOKS]
+    return kept
 
 
 def slope(course: np.ndarray) -> float:
@@ -135,8 +136,8 @@ def square_by_step(c: Comparison) -> Figure:
             limit = factor**2 / (2 * factor - 1)
             marks.append(Line((1.0, float(STEPS)), (limit, limit), colour=j, dashed=True))
     return Figure((Panel(tuple(marks), x="step t", y="t E x² [parameter²]", log="xy"),),
-                  "Noisy descent on ½x² with learning rate c/(t + 6): the exact recursion is met at every step; dashed, "
-                  "the asymptotes for c > 1/2, of which c = 0.7 is still far.")  # fmt: skip
+                  "Noisy descent on ½x² with learning rate c/(t + 6): the exact recursion is met at every step; "
+                  "dashed, the asymptotes for c > 1/2, of which c = 0.7 is still far.")  # fmt: skip
 
 
 def decay_by_step(c: Comparison) -> Figure:
@@ -171,7 +172,7 @@ claim = Claim(
             decaying,
             replace(decaying, seeds=60),
             rule=agrees(within=0.06),
-            tolerance="sampling alone: x² of 30,000 chains has a half-width of 2.4 %; pilot on other seeds: ratios of .996 to 1.013",
+            tolerance="sampling alone, half-widths up to 2.4 % from 30,000 chains; pilot on other seeds: ratios of .996 to 1.013",
             control=mistaken(asymptote, "the asymptote c²/|2c - 1|, 17 % too low at c = .7 and senseless at c = .3"),
             figure=square_by_step,
             measure=final,
@@ -186,7 +187,7 @@ claim = Claim(
             decaying,
             replace(decaying, seeds=60),
             rule=agrees_absolutely(0.05),
-            tolerance="the recursion itself has slopes of -.5986 and -1.0010; pilot on other seeds: -.5989 ± .0013 and -.995 ± .010",
+            tolerance="the recursion has slopes of -.5986 and -1.0010; pilot on other seeds: -.5989 ± .0013 and -.995 ± .010",
             control=broken(constant, replace(constant, seeds=10), "a constant learning rate, with which noise remains"),
             figure=decay_by_step,
             measure=slopes,
