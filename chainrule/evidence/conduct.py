@@ -9,6 +9,7 @@ from chainrule.evidence.claim import Claim, Part
 from chainrule.evidence.comparison import Comparison
 from chainrule.evidence.finding import Finding, PartFinding, Provenance
 from chainrule.evidence.plan import Plan, register
+from chainrule.experiment.condition import DEFAULTS
 from chainrule.experiment.environment import data_hashes, equality, machine, versions
 from chainrule.experiment.protocol import REGISTERED, Protocol, Run
 from chainrule.experiment.training import Progress, carry_out
@@ -126,7 +127,23 @@ def described(part: Part, profile: str) -> str:
     size = f"{first.n_train} rows" if first.n_train else "all training rows"
     batches = f"batches of {first.batch}" if first.batch else "full batches"
     varied = f"; varied: {'; '.join(protocol.labels)}" if len(protocol.conditions) > 1 else ""
-    network = f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser})"
+    said = {
+        "widths",
+        "activation",
+        "initialiser",
+        "n_train",
+        "data",
+        "dtype",
+        "loss",
+        "optimiser",
+        "lr",
+        "batch",
+        "steps",
+    }
+    fixed = [n for n, default in DEFAULTS.items() if {getattr(c, n) for c in protocol.conditions} != {default}]
+    alike = [n for n in fixed if n not in said and len({getattr(c, n) for c in protocol.conditions}) == 1]
+    also = "".join(f", {n}={getattr(first, n)}" for n in alike)
+    network = f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}{also})"
     if first.steps == 0:
         return f"{network} at initialisation on {size} of {first.data}, {first.dtype}, {seeds}{varied}."
     training = f"{first.loss}, {first.optimiser} at lr={first.lr:g}, {batches}, {first.steps} steps"

@@ -1,4 +1,4 @@
-r"""Momentum lets descent on a quadratic take steps in proportion to the root of the condition number, not to the number.
+r"""Momentum on a quadratic takes steps in proportion to the root of the condition number, not to the number itself.
 
 Along an eigenvector of curvature λ a method with momentum β is a recursion of two terms, x_{t+1} = a x_t + b x_{t-1},
 
@@ -137,14 +137,19 @@ def decay_on_bends(case: Case, draw: Draw) -> np.ndarray:
     return decay([x.norm().item(), *(next(path).norm().item() for _ in range(TO))], case)
 
 
+def near(w: Tensor) -> Tensor:
+    """Gradient of the quadratic whose largest curvature is 1."""
+    return torch.from_numpy(NEAR) * w
+
+
 def onset_of_growth(case: Case, draw: Draw) -> np.ndarray:
-    """The smallest ηλ at which a method moves away from the minimum between steps 400 and 500, by bisection, float64."""
+    """The smallest ηλ at which a method moves away from the minimum from step 400 to 500, by bisection, float64."""
     start = torch.from_numpy(draw("start").standard_normal(len(NEAR)))
     low, high, seen = 0.1, 100.0, np.empty((2, 0))
     for turn in range(ROUNDS):
         lr = np.geomspace(low, high, MEMBERS)
-        x, curvature = 1e-20 * start.expand(MEMBERS, -1).contiguous(), torch.from_numpy(NEAR)
-        path = positions(x, lambda w: curvature * w, str(case["method"]), torch.from_numpy(lr).reshape(-1, 1), BETA)
+        x = 1e-150 * start.expand(MEMBERS, -1).contiguous()  # so small that Adam's second moment stays at 1
+        path = positions(x, near, str(case["method"]), torch.from_numpy(lr).reshape(-1, 1), BETA)
         size = [next(path).abs().amax(1).numpy() for _ in range(STEPS)]
         before, after = size[STEPS * 4 // 5 - 1], size[-1]
         grows = (after > before) | ~np.isfinite(after)  # a distance of 0 does not grow, an overflow does
@@ -159,7 +164,9 @@ def onset_of_growth(case: Case, draw: Draw) -> np.ndarray:
 
 
 METHODS = ("sgd", "heavy_ball", "nesterov")
-decays = Trials(tuple({"method": m, "kappa": 100.0} for m in METHODS), seeds=10, trial=decay_on_quadratic)
+decays = Trials(
+    tuple({"method": m, "kappa": k} for k in (100.0, 25.0) for m in METHODS), seeds=10, trial=decay_on_quadratic
+)
 circles = Trials(({"method": "heavy_ball", "kappa": 25.0},), 10, decay_on_bends)
 onsets = Trials(tuple({"method": m} for m in (*METHODS, "adam")), 5, onset_of_growth)
 
@@ -190,16 +197,15 @@ def distance_by_step(c: Comparison) -> Figure:
     steps = np.arange(0.0, TO + 1, 10.0)
     late = steps >= FROM
     marks: list[Mark] = []
-    for i, label in enumerate(c.labels):
-        level = c.curves("level", i)
-        level = level.mean(0)
+    for i, label in enumerate(METHODS):  # the first cases, with κ = 100
+        level = c.curves("level", i).mean(0)
         marks.append(Points(numbers(steps), numbers(np.exp(level)), label=f"measured, {label}", colour=i))
         line = steps * np.log(c.predicted[i, 0]) + (np.log(1 + steps) if i else 0)
         line = line + (level - line)[late].mean()
         marks.append(Line(numbers(steps), numbers(np.exp(line)), label=f"predicted rate, {label}", colour=i))
     return Figure((Panel(tuple(marks), x="step", y="distance relative to the start [1]", log="y"),),
-                  "A quadratic with curvatures from 1 to 100, geometric mean of the seeds. The lines have the predicted "
-                  "rates, with the factor 1 + t of double roots; their heights are fitted.")  # fmt: skip
+                  "A quadratic with curvatures from 1 to 100, geometric mean of the seeds. The lines have the "
+                  "predicted rates, with the factor 1 + t of double roots; their heights are fitted.")  # fmt: skip
 
 
 def growth_by_rate(c: Comparison) -> Figure:
@@ -214,18 +220,19 @@ def growth_by_rate(c: Comparison) -> Figure:
     for i, case in enumerate(onsets.cases):
         method, edge = str(case["method"]), c.predicted[i, 0]
         lr, growth = c.curves("lr", i)[0], c.curves("growth", i)[0]
-        near = (lr > edge / 10) & (lr < 1.5 * edge) & np.isfinite(growth)
-        grid = np.geomspace(edge / 10, 1.5 * edge, 200)
+        # further beyond the edge Adam's steps grow so large in 500 steps that its second moment follows
+        seen = (lr > edge / 10) & (lr < 1.2 * edge) & np.isfinite(growth)
+        grid = np.geomspace(edge / 10, 1.25 * edge, 200)
         marks: tuple[Mark, ...] = (
             Line(numbers(grid), numbers(radius[method](grid)), label="predicted"),
-            Line((edge, edge), (0.6, 2.0), label="predicted threshold", dashed=True, colour=2),
-            Points(numbers(lr[near]), numbers(growth[near]), label="measured, one seed", colour=1),
+            Line((edge, edge), (0.6, 1.8), label="predicted threshold", dashed=True, colour=2),
+            Points(numbers(lr[seen]), numbers(growth[seen]), label="measured, one seed", colour=1),
         )
         panels.append(
             Panel(marks, x="learning rate × curvature, ηλ [1]", y="growth per step [1]", title=method, log="x")
         )
-    return Figure(tuple(panels), "Four methods with β = .9 on a quadratic: the distance from the minimum grows from the "
-                  "predicted ηλ on. Adam has its second moment held at 1.")  # fmt: skip
+    return Figure(tuple(panels), "Four methods with β = .9 on a quadratic: the distance from the minimum grows from "
+                  "the predicted ηλ on. Adam has its second moment held at 1.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────
@@ -242,7 +249,7 @@ claim = Claim(
             decays,
             replace(decays, seeds=100),
             rule=agrees(within=0.003),
-            tolerance="PILOT1",
+            tolerance="the unknown A/B of (A + Bt)ρᵗ; pilot on other seeds: ratios of .9997 to 1.00001",
             control=broken(
                 circles, replace(circles, seeds=100), "curvature 1 from 1 to 2 and 25 elsewhere: no quadratic"
             ),
@@ -257,7 +264,7 @@ claim = Claim(
             onsets,
             replace(onsets, seeds=20),
             rule=exact(1e-6),
-            tolerance="PILOT2",
+            tolerance="the bracket is 7e-9 wide; rounding adds 1e-15 of growth per step; pilot on other seeds: 3e-9",
             control=mistaken(two, "the threshold 2 of gradient descent for all methods"),
             figure=growth_by_rate,
             measure=first_number,

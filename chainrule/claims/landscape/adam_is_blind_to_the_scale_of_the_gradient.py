@@ -204,7 +204,7 @@ def distance_by_factor(c: Comparison) -> Figure:
         marks.append(
             Points(numbers(FACTORS), numbers(m.mean(0)), numbers(m.min(0)), numbers(m.max(0)), label=name, colour=i)
         )
-    return Figure((Panel(tuple(marks), x="factor c on the loss [1]", y="distance of the ends ÷ way [1]", log="xy"),),
+    return Figure((Panel(tuple(marks), x="factor c on the loss [1]", y="distance ÷ way [1]", log="xy"),),
                   "A network trained on c times the loss ends where one trained on the loss does: distance of the "
                   "weights after 60 steps, relative to the way from the start. Mean and range of the seeds.")  # fmt: skip
 

@@ -183,7 +183,7 @@ def step_by_weight(c: Comparison) -> Figure:
     )
     dots = (Dots(numbers(w), numbers(decayed), label="with decay (AdamW)", colour=0),
             Dots(numbers(w), numbers(penalised), label="under the penalty", colour=1))  # fmt: skip
-    return Figure((Panel((*lines, *flat, *dots), x="weight w", y="first step downwards / η [1]"),),
+    return Figure((Panel((*lines, *flat, *dots), x="weight w [1]", y="first step downwards / η [1]"),),
                   "Adam's first step for 128 weights of one network at λ = 1: under an L2 penalty all weights move "
                   "by η, with decoupled decay the large ones are pulled back more.")  # fmt: skip
 

@@ -1,0 +1,273 @@
+r"""Descent with η = 1/L on a convex loss reaches the one minimum from every start, at least as fast as |x₀ - x*|²/2ηk.
+
+Let ∇f change by at most L |x - y| between two points. Then f lies below a parabola of curvature L at any point, and a
+step of gradient descent with η <= 1/L lowers it by
+
+    f(x_k) - f(x_{k+1}) ≥ η (1 - ηL/2) |∇f(x_k)|² ≥ (η/2) |∇f(x_k)|²
+
+If f is convex too, it lies above its tangents, f(x_k) - f* ≤ ∇f(x_k)·(x_k - x*). With the line above each step brings
+x closer to x*, |x_{k+1} - x*|² ≤ |x_k - x*|² - 2η (f(x_{k+1}) - f*), and the sum over the steps is
+
+    f(x_k) - f* ≤ |x₀ - x*|² / (2ηk)
+
+Logistic regression on n rows with a penalty (λ/2)|w|² is convex with L = λ_max(XᵀX)/4n + λ, since σ′ ≤ 1/4. The penalty
+makes the minimum unique, so that every start ends there.
+
+Both are bounds, not estimates: in practice descent is many times faster. A network with a hidden layer is not convex.
+Different starts end at different losses there, and what is left is that some gradient among the first k is small, if
+η ≤ 1/L for the largest curvature on the way, which nobody knows beforehand.
+
+Source: Nesterov (2004), Introductory lectures on convex optimization, section 2.1; Cauchy (1847), Méthode générale pour
+la résolution des systèmes d'équations simultanées, for the method
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chainrule import dataset
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.calculus.backprop import Objective, manual_gradient
+from chainrule.calculus.losses import LOSSES
+from chainrule.calculus.network import Params, flatten
+from chainrule.calculus.optimisers import OPTIMISERS
+from chainrule.calculus.products import mean_loss
+from chainrule.evidence.claim import Claim, Part, broken
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.figure import Figure, Line, Mark, Panel, Points, numbers
+from chainrule.evidence.rules import at_least, at_most, exact
+from chainrule.experiment.protocol import Case, Draw, Run, Trials
+
+ROWS, STARTS, PENALTY = 300, 8, 1e-3  # λ
+EDGES = (1, 4, 16, 64, 250, 1001)  # windows of steps [1, 4), [4, 16), …, in each of which the worst step counts
+LAST = EDGES[-1] - 1
+NEWTON = 25  # steps: from any start here 10 to 15 suffice, after which rounding alone moves the point
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def the_bound(case: Case) -> list[float]:
+    """What is measured in units of its bound is at most, or at least, 1 at every step."""
+    return [1.0 for _ in EDGES[1:]]
+
+
+def one_minimum(case: Case) -> list[float]:
+    """All starts end at the same loss."""
+    return [0.0]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+
+def task(case: Case, draw: Draw) -> tuple[Tensor, Tensor, Objective, float]:
+    """300 digits with a column of ones, target 1 for 5 to 9 and 0 for the others, the objective, and its L."""
+    data = dataset.load("digits")
+    rows = draw("rows").permutation(len(data.x))[:ROWS]
+    mean, std = dataset.scaling(data, rows)
+    x = np.column_stack([(data.x[rows] - mean) / std, np.ones(ROWS)]).astype(np.float64)
+    y = torch.from_numpy((data.y[rows] >= 5).astype(np.float64).reshape(-1, 1))
+    goal = Objective(LOSSES[str(case["loss"])], ACTIVATIONS["tanh"], l2=PENALTY)
+    steepest = 1 / 4 if case["loss"] == "binary_cross_entropy" else 1  # largest curvature of ℓ in z
+    return torch.from_numpy(x), y, goal, steepest * float(np.linalg.eigvalsh(x.T @ x / ROWS)[-1]) + PENALTY
+
+
+def starts(case: Case, draw: Draw, inputs: int) -> Params:
+    """Eight random starting points: a linear map, or a network with a hidden layer of tanh; no biases, x has its one."""
+    hidden = int(case["hidden"])
+    sizes = [(inputs, hidden), (hidden, 1)] if hidden else [(inputs, 1)]
+    weights = [
+        torch.from_numpy(draw(f"weights/{l}").standard_normal((STARTS, *s)) / s[0] ** 0.5) for l, s in enumerate(sizes)
+    ]
+    zeros = [torch.zeros(STARTS, 1, s[1], dtype=torch.float64) for s in sizes]
+    return Params(tuple(weights), tuple(zeros))
+
+
+def minimum(x: Tensor, y: Tensor, weights: Tensor, goal: Objective) -> Tensor:
+    """Newton's method from every start [M, d, 1]: the Hessian of a linear model is Xᵀ diag(ℓ″) X / N + λ."""
+    identity = torch.eye(x.shape[1], dtype=torch.float64)
+    for _ in range(NEWTON):
+        none = torch.zeros(len(weights), 1, 1, dtype=torch.float64)
+        _, gradient, run = manual_gradient(Params((weights,), (none,)), x, y, goal)
+        bend = goal.loss.curvature(run.output, y, torch.ones_like(run.output))  # [M, N, 1]
+        hessian = x.mT @ (bend * x) / ROWS + PENALTY * identity
+        weights = weights - torch.linalg.solve(hessian, gradient.weights[0])
+    return weights
+
+
+def losses(weights: Params, x: Tensor, y: Tensor, goal: Objective) -> Tensor:
+    """The objective, penalty included [M]."""
+    return mean_loss(flatten(weights), weights, x, y, goal)
+
+
+def course(case: Case, draw: Draw) -> tuple[np.ndarray, np.ndarray, Params, float]:
+    """Objective and squared gradient at every step [T + 1, M], where descent ends, and its learning rate."""
+    x, y, goal, steepest = task(case, draw)
+    params, lr = starts(case, draw, x.shape[1]), float(case["rate"]) / steepest
+    value, square = [], []
+    for t in range(1, int(case["steps"]) + 2):
+        _, gradient, _ = manual_gradient(params, x, y, goal)
+        value.append(losses(params, x, y, goal).numpy())
+        square.append(sum(g.square().sum((1, 2)) for g in gradient.weights).numpy())
+        steps = [OPTIMISERS["sgd"].step(w, g, {}, t, {"lr": lr}) for w, g in zip(params.weights, gradient.weights, strict=True)]
+        end, params = params, Params(tuple(w - s for w, s in zip(params.weights, steps, strict=True)), params.biases)
+    return np.array(value), np.array(square), end, lr
+
+
+def windows(worst: np.ndarray, ends: tuple[int, ...]) -> list[np.ndarray]:
+    """The values of every window of steps; the first row of ``worst`` is step 1."""
+    return [worst[a - 1 : b - 1] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def excess_over_bound(case: Case, draw: Draw) -> np.ndarray:
+    """Largest (f(x_k) - f*) 2ηk / |x₀ - x*|² of eight starts in windows of steps, 300 digits, float64."""
+    x, y, goal, _ = task(case, draw)
+    start = starts(case, draw, x.shape[1])
+    best = Params((minimum(x, y, start.weights[0], goal),), start.biases)
+    value, _, _, lr = course(case, draw)
+    far = (start.weights[0] - best.weights[0]).square().sum((1, 2)).numpy()
+    k = np.arange(1, len(value))[:, None]
+    ratio = (value[1:] - losses(best, x, y, goal).numpy()) * 2 * lr * k / far
+    return np.array([w.max() for w in windows(ratio, EDGES)])
+
+
+def least_decrease(case: Case, draw: Draw) -> np.ndarray:
+    """Least decrease of f per step over (η/2) |∇f|², of eight starts in windows of steps, 300 digits, float64."""
+    value, square, _, lr = course(case, draw)
+    ratio = -np.diff(value, axis=0) / (lr / 2 * square[:-1])
+    return np.array([w.min() for w in windows(ratio, EDGES)])
+
+
+def spread_of_ends(case: Case, draw: Draw) -> np.ndarray:
+    """Largest minus smallest loss that eight starts end at, then the losses: descent, for a linear map then Newton."""
+    x, y, goal, _ = task(case, draw)
+    end = course(case, draw)[2]
+    if not case["hidden"]:
+        end = Params((minimum(x, y, end.weights[0], goal),), end.biases)
+    value = losses(end, x, y, goal).numpy()
+    return np.array([value.max() - value.min(), *value])
+
+
+logistic: Case = {"loss": "binary_cross_entropy", "hidden": 0.0, "rate": 1.0, "steps": float(LAST)}
+# beyond 2/L a parabola is climbed, by a factor 1.2² per step: 1,000 of them would overflow
+parabola: Case = {**logistic, "loss": "squared_error", "rate": 2.2}
+convergence = Trials((logistic,), seeds=8, trial=excess_over_bound)
+decrease = replace(convergence, trial=least_decrease)
+ends = replace(convergence, trial=spread_of_ends, cases=({**logistic, "steps": 300.0},))
+network = replace(ends, cases=({**logistic, "hidden": 2.0, "steps": 1000.0},))
+
+# measurement ───────────────────────────────────────────────────────────────────────────
+
+
+def spread(run: Run) -> np.ndarray:
+    """Largest minus smallest final loss [C, S, 1]."""
+    return run.readings["trial"][:, :, 0, :1]
+
+
+def final_losses(run: Run) -> dict[str, np.ndarray]:
+    """The loss where each start ends [C, S, 8]."""
+    return {"loss": run.readings["trial"][:, :, 0, 1:]}
+
+
+# figures ───────────────────────────────────────────────────────────────────────────────
+
+
+def by_window(c: Comparison, name: str, side: str, caption: str) -> Figure:
+    """A ratio to its bound in every window of steps."""
+    at = [np.sqrt(a * (b - 1)) for a, b in zip(EDGES[:-1], EDGES[1:], strict=True)]
+    (mean,), (low,), (high,) = c.mean(), *c.interval()
+    marks: tuple[Mark, ...] = (
+        Line((1.0, float(LAST)), (1.0, 1.0), label=f"bound, nothing lies {side}"),
+        Points(numbers(at), numbers(mean), numbers(low), numbers(high), label="measured, worst of 8 starts", colour=1),
+    )
+    return Figure((Panel(marks, x="step k (middle of a window of steps)", y=name, log="xy"),), caption)
+
+
+def excess_by_step(c: Comparison) -> Figure:
+    """The excess loss relative to its bound."""
+    return by_window(
+        c, "excess loss over its bound [1]", "above",
+        "Logistic regression on 300 digits with η = 1/L: the excess loss stays far below |x₀ - x*|²/2ηk at every step. "
+        "Each point is the worst step of its window.",
+    )  # fmt: skip
+
+
+def decrease_by_step(c: Comparison) -> Figure:
+    """The decrease per step relative to its bound."""
+    return by_window(
+        c, "decrease over (η/2)|∇f|² [1]", "below",
+        "Logistic regression on 300 digits with η = 1/L: every step lowers the loss by at least half of η|∇f|². Each "
+        "point is the worst step of its window.",
+    )  # fmt: skip
+
+
+def losses_by_start(c: Comparison) -> Figure:
+    """Where each start ends, a colour a seed."""
+    marks: list[Mark] = []
+    for s, values in enumerate(c.curves("loss", 0)):
+        at = np.arange(1.0, STARTS + 1)
+        marks.append(Points(numbers(at), numbers(values), label="measured, one seed each" if s == 0 else "", colour=1))
+        marks.append(Line((1.0, float(STARTS)), (values[0], values[0]), label="one minimum" if s == 0 else ""))
+    return Figure((Panel(tuple(marks), x="start [index]", y="loss at the end [nat]"),),
+                  "Logistic regression, each seed on its own 300 digits: eight starts end at one and the same loss.")  # fmt: skip
+
+
+# decision ──────────────────────────────────────────────────────────────────────────────
+claim = Claim(
+    "B4",
+    "convex-guarantee",
+    __name__,
+    __doc__,
+    "B",
+    (
+        Part(
+            "the excess loss after k steps is at most |x₀ - x*|²/2ηk",
+            the_bound,
+            convergence,
+            replace(convergence, seeds=30),
+            rule=at_most(),
+            tolerance="PILOT1",
+            control=broken(
+                replace(convergence, cases=(parabola,)),
+                replace(convergence, cases=(parabola,), seeds=30),
+                "a parabola with η = 2.2/L, where descent climbs",
+            ),
+            figure=excess_by_step,
+            axis="window of steps",
+            x=tuple(float(e) for e in EDGES[:-1]),
+        ),
+        Part(
+            "each step lowers the loss by at least (η/2)|∇f|²",
+            the_bound,
+            decrease,
+            replace(decrease, seeds=30),
+            rule=at_least(),
+            tolerance="PILOT2",
+            control=broken(
+                replace(decrease, cases=(parabola,)),
+                replace(decrease, cases=(parabola,), seeds=30),
+                "a parabola with η = 2.2/L, where descent climbs",
+            ),
+            figure=decrease_by_step,
+            axis="window of steps",
+            x=tuple(float(e) for e in EDGES[:-1]),
+        ),
+        Part(
+            "all starts reach one minimum",
+            one_minimum,
+            ends,
+            replace(ends, seeds=30),
+            rule=exact(1e-8, absolute=True),
+            tolerance="PILOT3",
+            control=broken(
+                network, replace(network, seeds=30), "a network with two hidden units, whose loss is not convex"
+            ),
+            figure=losses_by_start,
+            measure=spread,
+            shown=final_losses,
+            axis="spread",
+            unit="nat",
+        ),
+    ),
+)
