@@ -58,10 +58,8 @@ def orders(case: Case) -> list[float]:
 def network(draw: Draw) -> tuple[Params, torch.Tensor, torch.Tensor]:
     """A random network with random inputs and probability vectors as targets, in float64."""
     sizes = list(itertools.pairwise(WIDTHS))
-    weights = tuple(
-        torch.from_numpy(draw(f"weights/{l}").standard_normal(s) / s[0] ** 0.5) for l, s in enumerate(sizes)
-    )
-    biases = tuple(torch.from_numpy(draw(f"biases/{l}").standard_normal((1, s[1]))) for l, s in enumerate(sizes))
+    weights = [draw(f"weights/{l}").standard_normal(s) / s[0] ** 0.5 for l, s in enumerate(sizes)]
+    biases = [draw(f"biases/{l}").standard_normal((1, s[1])) for l, s in enumerate(sizes)]
     x = torch.from_numpy(draw("inputs").standard_normal((SAMPLES, WIDTHS[0])))
     y = torch.softmax(torch.from_numpy(draw("targets").standard_normal((SAMPLES, WIDTHS[-1]))), dim=-1)
     return Params(tuple(map(torch.from_numpy, weights)), tuple(map(torch.from_numpy, biases))), x, y

@@ -48,7 +48,7 @@ SHOWN = 61  # steps in the figure, the start included
 
 
 def reduced(rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """f and ηλ by step from f = 1 and λ = 2, by the recursion of two numbers; ``rate`` is ηλ at the start."""
+    """Output f and ηλ by step from f = 1 and λ = 2, by the recursion of two numbers; ``rate`` is ηλ at the start."""
     lr, f, kernel = rate / 2, 1.0, 2.0
     path = [(f, kernel)]
     for _ in range(STEPS):
@@ -99,7 +99,7 @@ def descend(u: Tensor, v: Tensor, rate: float) -> tuple[Tensor, Tensor]:
     lr = zero
     for t in range(STEPS + 1):
         _, gradient, run = manual_gradient(params, x, torch.zeros(1, 1, dtype=torch.float64), LINEAR)
-        kernel = sum(w.square().sum((1, 2)) for w in params.weights) / WIDTH
+        kernel = torch.stack([w.square().sum((1, 2)) for w in params.weights]).sum(0) / WIDTH
         lr = lr if t else rate / kernel.reshape(-1, 1, 1)
         output.append(run.output[:, 0, 0].abs())
         product.append(lr[:, 0, 0] * kernel)
@@ -116,7 +116,8 @@ def random_starts(case: Case, draw: Draw) -> np.ndarray:
     f, product = descend(u, v, float(case["rate"]))
     diverged = ~(f[-1] < 1e6)  # NaN and infinity too
     peak = f.nan_to_num(torch.inf).amax(0)
-    settled = (f[-50:].diff(dim=0) <= 0).all(0) & (f[-1] < 0.01 * peak) & (product[-1] < 2)
+    falls = f[-50:].diff(dim=0) <= 1e-9  # below this the sum u·v is rounding
+    settled = falls.all(0) & (f[-1] < 0.01 * peak) & (product[-1] < 2)
     return torch.stack([product[-1] / product[0], settled & (peak > 3 * f[0]), diverged]).numpy().ravel()
 
 
@@ -157,11 +158,12 @@ def trajectories(run: Run) -> dict[str, np.ndarray]:
 
 def kernel_ratio(run: Run) -> np.ndarray:
     """λ at the end relative to the start, mean of twelve networks [C, S, 1]."""
-    return run.readings["trial"][:, :, 0, :MEMBERS].mean(2, keepdims=True)
+    mean: np.ndarray = run.readings["trial"][:, :, 0, :MEMBERS].mean(2, keepdims=True)
+    return mean
 
 
 def thrown(run: Run) -> np.ndarray:
-    """Whether |f| rose threefold, fell to 1 % of its peak, and fell at each of the last 49 steps, ηλ < 2 [C, S, 12]."""
+    """Whether |f| rose threefold, fell to 1 % of its peak and to the last step, at ηλ < 2 [C, S, 12]."""
     return run.readings["trial"][:, :, 0, MEMBERS : 2 * MEMBERS]
 
 
@@ -264,7 +266,7 @@ claim = Claim(
             lazy,
             replace(lazy, seeds=20),
             rule=agrees(within=0.01),
-            tolerance="λ falls by about f²/n, 0.26 % at ηλ₀ = 1.9 with 2,000 units; pilot on other seeds: .9975 ± .0003",
+            tolerance="λ falls by some f²/n; pilot on other seeds at ηλ₀ = 1.9: .9968, with a deviation of .0013 a seed",
             control=broken(catapult, replace(catapult, seeds=20), "rates above 2/λ₀, with which the kernel must fall"),
             figure=ratio_by_rate,
             measure=kernel_ratio,
@@ -277,7 +279,7 @@ claim = Claim(
             catapult,
             replace(catapult, seeds=20),
             rule=counts(0.9),
-            tolerance="all 144 networks of the pilot did; with 180 and simultaneous intervals 94 % is the most that all can show",
+            tolerance="with 180 networks and simultaneous intervals 94 % is the most that can be shown",
             control=mistaken(none_of_them, "divergence above 2/λ₀, as on a quadratic"),
             figure=end_by_rate,
             measure=thrown,
@@ -290,7 +292,7 @@ claim = Claim(
             beyond,
             replace(beyond, seeds=20),
             rule=counts(0.9),
-            tolerance="all networks of the pilot did; the share is limited by their number, as between 2 and 4",
+            tolerance="with 180 networks and simultaneous intervals 94 % is the most that can be shown",
             control=broken(catapult, replace(catapult, seeds=20), "rates between 2/λ₀ and 4/λ₀, at which it converges"),
             figure=share_by_rate,
             measure=lost,

@@ -1,0 +1,1 @@
+"""Beyond the textbook: what happens with more parameters than rows."""
