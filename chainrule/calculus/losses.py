@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -21,10 +22,14 @@ class Head:
         value: value(z) -> prediction [*m, N, k].
         pullback: pullback(z, g) -> (∂ head / ∂z)ᵀ g [*m, N, k]: a gradient with respect to the prediction becomes one
             with respect to z.
+        range: Values that an entry of the prediction can take.
+        source: Who proposed it.
     """
 
     value: Callable[[Tensor], Tensor]
     pullback: Callable[[Tensor, Tensor], Tensor]
+    range: tuple[float, float]
+    source: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Loss:
         head: The head that gives the predictions; in ``LOSSES`` the canonical one, with which ∂ℓ/∂z = prediction - y.
         heads: The heads that the loss may be combined with.
         task: ``"regression"`` or ``"classification"``.
+        range: Values that ℓ can take.
+        source: Who proposed it.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -48,6 +55,8 @@ class Loss:
     head: str
     heads: tuple[str, ...]
     task: str
+    range: tuple[float, float]
+    source: str
 
 
 def squared_error(z: Float[Tensor, "*#m N k"], y: Float[Tensor, "*#m N k"]) -> Float[Tensor, "*m N"]:
@@ -123,9 +132,11 @@ HEADS: Table[Head] = Table(
     "head",
     __file__,
     {
-        "linear": Head(lambda z: z, lambda z, g: g),
-        "softmax": Head(lambda z: torch.softmax(z, -1), _softmax_pullback),
-        "sigmoid": Head(torch.sigmoid, _sigmoid_pullback),
+        "linear": Head(lambda z: z, lambda z, g: g, (-inf, inf), "Legendre (1805), least squares"),
+        "softmax": Head(
+            lambda z: torch.softmax(z, -1), _softmax_pullback, (0.0, 1.0), "Bridle (1990); Boltzmann (1868)"
+        ),
+        "sigmoid": Head(torch.sigmoid, _sigmoid_pullback, (0.0, 1.0), "Verhulst (1838); Cox (1958)"),
     },
 )
 """From the last pre-activations to the prediction."""
@@ -141,6 +152,8 @@ LOSSES: Table[Loss] = Table(
             head="linear",
             heads=("linear", "sigmoid", "softmax"),
             task="regression",
+            range=(0.0, inf),
+            source="Gauss (1809), Theoria motus corporum coelestium, section 179",
         ),
         "cross_entropy": Loss(
             value=cross_entropy,
@@ -149,6 +162,8 @@ LOSSES: Table[Loss] = Table(
             head="softmax",
             heads=("softmax",),
             task="classification",
+            range=(0.0, inf),
+            source="Good (1952), Rational decisions; Bridle (1990) with softmax",
         ),
         "binary_cross_entropy": Loss(
             value=binary_cross_entropy,
@@ -157,6 +172,8 @@ LOSSES: Table[Loss] = Table(
             head="sigmoid",
             heads=("sigmoid",),
             task="classification",
+            range=(0.0, inf),
+            source="Cox (1958), The regression analysis of binary sequences",
         ),
     },
 )

@@ -29,11 +29,13 @@ class Optimiser:
         slots: Names of the tensors of memory.
         reads: Names of the settings that the row reads: lr, momentum, beta2, weight_decay, epsilon.
         step: The rule.
+        source: Who proposed it.
     """
 
     slots: tuple[str, ...]
     reads: tuple[str, ...]
     step: Step
+    source: str
 
 
 def _like(setting: Tensor | float, w: Tensor) -> Tensor | float:
@@ -136,16 +138,24 @@ def _second_moment(w: Tensor, g: Tensor, memory: dict[str, Tensor], hyper: Hyper
     return memory["square"].mul_(_like(beta2, w)).add_(_like(1 - beta2, w) * g.square())
 
 
+ADAM = "Kingma & Ba (2015), algorithm 1"
+ADAMW = "Loshchilov & Hutter (2019), algorithm 2"
+
 OPTIMISERS: Table[Optimiser] = Table(
     "optimiser",
     __file__,
     {
-        "sgd": Optimiser((), ("lr",), sgd),
-        "heavy_ball": Optimiser(("velocity",), ("lr", "momentum"), heavy_ball),
-        "nesterov": Optimiser(("velocity",), ("lr", "momentum"), nesterov),
-        "rmsprop": Optimiser(("square",), ("lr", "beta2", "epsilon"), rmsprop),
-        "adam": Optimiser(("mean", "square"), ("lr", "momentum", "beta2", "epsilon"), adam),
-        "adamw": Optimiser(("mean", "square"), ("lr", "momentum", "beta2", "weight_decay", "epsilon"), adamw),
+        "sgd": Optimiser((), ("lr",), sgd, "Cauchy (1847); Robbins & Monro (1951)"),
+        "heavy_ball": Optimiser(("velocity",), ("lr", "momentum"), heavy_ball, "Polyak (1964), eq. 9"),
+        "nesterov": Optimiser(("velocity",), ("lr", "momentum"), nesterov, "Nesterov (1983); Sutskever et al. (2013)"),
+        "rmsprop": Optimiser(("square",), ("lr", "beta2", "epsilon"), rmsprop, "Tieleman & Hinton (2012), lecture 6.5"),
+        "adam": Optimiser(("mean", "square"), ("lr", "momentum", "beta2", "epsilon"), adam, ADAM),
+        "adamw": Optimiser(
+            ("mean", "square"),
+            ("lr", "momentum", "beta2", "weight_decay", "epsilon"),
+            adamw,
+            ADAMW,
+        ),
     },
 )
 """Each equal to torch.optim step for step; weight decay as an L2 penalty belongs to the gradient, not here."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from jaxtyping import Float
@@ -21,11 +22,15 @@ class Penalty:
         slope: slope(w, strength) -> a subgradient of the value, of the shape of w; the gradient where there is one.
         prox: prox(w, threshold) -> argmin over u of threshold R(u) + ½|u - w|², of the shape of w. A step of proximal
             gradient descent is prox(w - lr g, lr strength).
+        range: Values that the penalty can take.
+        source: Who proposed it.
     """
 
     value: Callable[[Tensor, Tensor | float], Tensor]
     slope: Callable[[Tensor, Tensor | float], Tensor]
     prox: Callable[[Tensor, Tensor | float], Tensor]
+    range: tuple[float, float]
+    source: str
 
 
 def shrink(w: Float[Tensor, "*m n_in n_out"], threshold: Tensor | float) -> Float[Tensor, "*m n_in n_out"]:
@@ -71,11 +76,15 @@ PENALTIES: Table[Penalty] = Table(
             value=lambda w, strength: (strength / 2 * w.square()).sum((-2, -1)),
             slope=lambda w, strength: strength * w,
             prox=shrink,
+            range=(0.0, inf),
+            source="Tikhonov (1943); Hoerl & Kennard (1970), Ridge regression",
         ),
         "l1": Penalty(  # R = Σ |w|, and sign(0) = 0
             value=lambda w, strength: (strength * w.abs()).sum((-2, -1)),
             slope=lambda w, strength: strength * torch.sign(w),
             prox=soft_threshold,
+            range=(0.0, inf),
+            source="Tibshirani (1996); proximal map: Donoho (1995), De-noising by soft-thresholding",
         ),
     },
 )

@@ -64,7 +64,7 @@ SCHEDULES: Table[LearningRateSchedule] = Table(
         "exponential": LearningRateSchedule(
             lambda t, steps, decay, period: float(decay ** (t / period)),
             ("decay", "period"),
-            "the step schedule without its stairs: equal to it at every multiple of the period",
+            "Li & Arora (2020), An exponential learning rate schedule for deep learning; the step schedule without its stairs",
         ),
         "cosine": LearningRateSchedule(
             lambda t, steps, decay, period: _cosine(t / steps),
