@@ -476,15 +476,18 @@ def watched(work: Generator[Progress, None, Result], title: str, quiet: bool = F
     )
     try:
         at = next(work)  # a mistake is told before a bar is drawn
-        with Bars(*columns, console=err, disable=quiet) as bars:
-            task = bars.add_task(f"{title:<32}", total=None, steps="")
-            while True:
-                bars.update(
-                    task, completed=at.shard, total=at.shards, steps=f"step {at.step}/{at.steps}" if at.step else ""
-                )
-                at = next(work)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    with Bars(*columns, console=err, disable=quiet) as bars:
+        task = bars.add_task(f"{title:<32}", total=None, steps="")
+        while True:
+            words = f"step {at.step}/{at.steps}" if at.step else ""
+            bars.update(task, completed=at.shard, total=at.shards, steps=words)
+            try:
+                at = next(work)
+            except StopIteration as stop:
+                bars.update(task, completed=at.shards, steps="")
+                return stop.value  # type: ignore[no-any-return]
 
 
 def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:
@@ -589,8 +592,9 @@ def print_verdicts(findings: list[Finding]) -> None:
 
 def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
     """The tables of a trained run."""
+    out.print(f"\n{evaluation.title}: {evaluation.task}, {evaluation.seeds} seeds", markup=False, style="bold")
     for sheet in evaluation.sheets[: 1 if brief else None]:
-        out.print(sheet.title, markup=False, style="bold")
+        out.print(sheet.title, markup=False)
         grid = Grid("", *sheet.columns, box=None, pad_edge=False)
         for name, quantities in sheet.rows:
             grid.add_row(name, *(quantity_text(q.mean, q.low, q.high) for q in quantities))

@@ -64,7 +64,7 @@ SCHEDULES: Table[LearningRateSchedule] = Table(
         "exponential": LearningRateSchedule(
             lambda t, steps, decay, period: float(decay ** (t / period)),
             ("decay", "period"),
-            "Li & Arora (2020), An exponential learning rate schedule for deep learning; the step schedule without its stairs",
+            "Li & Arora (2020), An exponential learning rate schedule for deep learning",
         ),
         "cosine": LearningRateSchedule(
             lambda t, steps, decay, period: _cosine(t / steps),

@@ -9,7 +9,7 @@ from chainrule.evidence.claim import Claim, Part
 from chainrule.evidence.comparison import Comparison
 from chainrule.evidence.finding import Finding, PartFinding, Provenance
 from chainrule.evidence.plan import Plan, register
-from chainrule.experiment.condition import DEFAULTS
+from chainrule.experiment.condition import DEFAULTS, architecture
 from chainrule.experiment.environment import data_hashes, equality, machine, versions
 from chainrule.experiment.protocol import REGISTERED, Protocol, Run
 from chainrule.experiment.training import Progress, carry_out
@@ -143,7 +143,7 @@ def described(part: Part, profile: str) -> str:
     fixed = [n for n, default in DEFAULTS.items() if {getattr(c, n) for c in protocol.conditions} != {default}]
     alike = [n for n in fixed if n not in said and len({getattr(c, n) for c in protocol.conditions}) == 1]
     also = "".join(f", {n}={getattr(first, n)}" for n in alike)
-    network = f"Networks {'-'.join(map(str, first.widths))} ({first.activation}, {first.initialiser}{also})"
+    network = f"Networks {architecture(first.widths)} ({first.activation}, {first.initialiser}{also})"
     if first.steps == 0:
         return f"{network} at initialisation on {size} of {first.data}, {first.dtype}, {seeds}{varied}."
     training = f"{first.loss}, {first.optimiser} at lr={first.lr:g}, {batches}, {first.steps} steps"

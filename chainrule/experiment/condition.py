@@ -310,10 +310,15 @@ def distinctions(records: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
 
 
 def _label(value: object) -> str:
-    return (
-        "-".join(map(str, value))
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    return architecture(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def architecture(widths: tuple[int, ...]) -> str:
+    """Layer sizes as the field writes them; a long row of equal layers is told by its number.
+
+    Example:
+        >>> architecture((784, 256, 128, 10)), architecture((64, *[32] * 29, 10))
+        ('784-256-128-10', '64-[32]×29-10')
+    """
+    runs = [(width, len(list(same))) for width, same in itertools.groupby(widths)]
+    return "-".join(f"[{w}]×{n}" if n > 3 else "-".join([str(w)] * n) for w, n in runs)

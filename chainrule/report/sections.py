@@ -208,7 +208,7 @@ def verdict_table(findings: Sequence[Finding]) -> str:
     words.append("The worst outcome of its tests is the outcome of a claim. A control has to be refuted.")
     words.append(f"Profile: {enumerated(sorted({finding.provenance.profile for finding in findings}))}.")
     heads = ("Claim", "Test", "Kind", "Outcome", "Predicted", "Measured", "Control")
-    return table(heads, rows, escape(" ".join(words)), "verdicts", (18, 21, 7, 13, 13, 17, 11))
+    return table(heads, rows, escape(" ".join(words)), "verdicts", (17, 30, 6, 12, 11, 15, 9))
 
 
 def claims(findings: Sequence[Finding], pictures: dict[str, Figure]) -> str:

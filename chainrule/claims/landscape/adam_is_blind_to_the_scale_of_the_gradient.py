@@ -206,7 +206,7 @@ def distance_by_factor(c: Comparison) -> Figure:
         )
     return Figure((Panel(tuple(marks), x="factor c on the loss [1]", y="distance ÷ way [1]", log="xy"),),
                   "A network trained on c times the loss ends where one trained on the loss does: distance of the "
-                  "weights after 60 steps, relative to the way from the start. Mean and range of the seeds.")  # fmt: skip
+                  "weights after 60 steps, relative to the way from the start. Mean and range of seeds.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

@@ -204,7 +204,7 @@ claim = Claim(
             real,
             replace(real, seeds=20),
             rule=exact(1e-8),
-            tolerance="far above rounding in sums of 442 terms, far below any factor; pilot on other seeds: below 2e-14",
+            tolerance="far above rounding in sums of 442 terms, far below a factor; pilot on other seeds: below 2e-14",
             control=mistaken(equal_shrinkage, "the same shrinkage for all modes, as if features were uncorrelated"),
             figure=shrinkage_by_mode,
             measure=factors,

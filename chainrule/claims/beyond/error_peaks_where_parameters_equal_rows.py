@@ -15,9 +15,9 @@ Where d = n the smallest singular value of X is near 0, noise is divided by it, 
 a solution that fits all rows has more and more directions to be short in. For n, d → ∞ with d/n = γ the formulas become
 σ² γ/(1 - γ) and r² (1 - 1/γ) + σ²/(γ - 1).
 
-Limits: features are independent and of equal variance; then the second descent never comes below that of the best
-ridge, and here not below the error r² of the zero solution by much. A ridge with λ = σ² d/r² has no peak at all: it is
-not the number of parameters that hurts, but to fit the noise with barely enough of them.
+Limits: features are independent and of equal variance. The error then tends to the r² of the zero solution for d → ∞,
+and never comes below that of the best ridge, λ = σ² d/r², which has no peak at all: it is not the number of parameters
+that hurts, but to fit the noise with barely enough of them.
 
 Source: Hastie, Montanari, Rosset & Tibshirani (2022), Surprises in high-dimensional ridgeless least squares
 interpolation, Annals of Statistics 50, 949-986, https://arxiv.org/abs/1903.08560, for the limit; Belkin, Hsu & Xu
@@ -88,7 +88,7 @@ def least_squares(case: Case, draw: Draw) -> np.ndarray:
 
 
 ridgeless = Trials(
-    tuple({"d": d, "penalty": "none"} for d in (100, 160, 250, 400, 1000)), seeds=20, trial=least_squares
+    tuple({"d": d, "penalty": "none"} for d in (100, 160, 250, 400, 1000)), seeds=30, trial=least_squares
 )
 ridge = replace(ridgeless, cases=tuple({**case, "penalty": "best"} for case in ridgeless.cases))
 
@@ -106,7 +106,7 @@ def error_by_features(c: Comparison) -> Figure:
     marks.append(Points(at, numbers(mean), numbers(low), numbers(high), label="measured", colour=1))
     marks.append(Line((0.1, 10.0), (SIGNAL, SIGNAL), label="error of w = 0", colour=6, dashed=True))
     panel = Panel(tuple(marks), x="parameters over rows, d / n [1]", y="excess test error |w - β|² [y²]", log="xy")
-    return Figure((panel,), f"Linear networks trained to the end on n = {ROWS} rows: the test error peaks where there are "
+    return Figure((panel,), f"Linear networks trained to the end on n = {ROWS} rows: the error peaks where there are "
                   "as many parameters as rows, and falls again beyond.")  # fmt: skip
 
 
@@ -124,7 +124,7 @@ claim = Claim(
             ridgeless,
             replace(ridgeless, seeds=100),
             rule=agrees(within=0.12),
-            tolerance="sampling alone: the formulas are exact; PILOT",
+            tolerance="sampling alone: the formulas are exact; pilot on other seeds: .99, .97, .99, .99 and 1.00",
             control=broken(
                 ridge, replace(ridge, seeds=100), "a ridge with λ = σ² d/r², the best one, which has no peak"
             ),
