@@ -40,7 +40,7 @@ STARTS: Table[Start] = Table(
             {"optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "batch": 128, "weight_decay": 0.1, "dropout": 0.3},
             (256, 128),
         ),
-        # one start for two networks: 54.9 % of the validation rows with 512-256 in 10 epochs; both were then doubled
+        # one start for two networks: 58.7 % of the validation rows; 54.9 % with 512-256 and 10 epochs
         "cifar10": Start(
             20,
             {
@@ -97,12 +97,15 @@ STARTS: Table[Start] = Table(
             },
             (32,),
         ),
-        # the two of the tasks: middle values, for data nobody has tuned
+        # for all others; moons, iris, spirals and wine, four networks each, have 85.7 % of the validation rows right in
+        # the mean; 84.7 % with lr 0.003, 70.4 % with Adam at 0.001
         "classification": Start(
-            60, {"optimiser": "adam", "lr": 1e-3, "schedule": "cosine", "batch": 32, "dropout": 0.1}
+            60,
+            {"optimiser": "adamw", "lr": 1e-2, "schedule": "cosine", "batch": 32, "weight_decay": 0.1, "dropout": 0.1},
         ),
+        # RMSE of four networks on validation rows: concrete 4.96 MPa, 5.39 with lr 0.002; energy too is a third better
         "regression": Start(
-            100, {"optimiser": "adamw", "lr": 2e-3, "schedule": "cosine", "batch": 32, "weight_decay": 0.1}
+            100, {"optimiser": "adamw", "lr": 5e-3, "schedule": "cosine", "batch": 32, "weight_decay": 0.1}
         ),
     },
 )

@@ -1,7 +1,7 @@
 r"""Descent with η = 1/L on a convex loss reaches the one minimum from every start, at least as fast as |x₀ - x*|²/2ηk.
 
 Let ∇f change by at most L |x - y| between two points. Then f lies below a parabola of curvature L at any point, and a
-step of gradient descent with η <= 1/L lowers it by
+step of gradient descent with η ≤ 1/L lowers it by
 
     f(x_k) - f(x_{k+1}) ≥ η (1 - ηL/2) |∇f(x_k)|² ≥ (η/2) |∇f(x_k)|²
 
@@ -10,9 +10,9 @@ x closer to x*, |x_{k+1} - x*|² ≤ |x_k - x*|² - 2η (f(x_{k+1}) - f*), and t
 
     f(x_k) - f* ≤ |x₀ - x*|² / (2ηk)
 
-Logistic regression on n rows with a penalty (λ/2)|w|² is convex with L = λ_max(XᵀX)/4n + λ, since σ′ ≤ 1/4. The penalty
-makes the minimum unique, so that every start ends there. Descent takes long over the last digits: after 300 steps the
-test lets Newton's method finish. The network of the control is judged where descent leaves it.
+Logistic regression on n rows with a penalty (λ/2)|w|² is convex with L = λ_max(XᵀX)/4n + λ, since σ′ ≤ 1/4. With the
+penalty the minimum is unique, so that every start ends there. Descent takes long over the last digits: after 300 steps
+the test lets Newton's method finish. The network of the control is judged where 500 steps of descent leave it.
 
 Both are bounds, not estimates: in practice descent is many times faster. A network with a hidden layer is not convex.
 Different starts end at different losses there, and what is left is that some gradient among the first k is small, if
@@ -152,7 +152,7 @@ def spread_of_ends(case: Case, draw: Draw) -> np.ndarray:
 
 
 logistic: Case = {"loss": "binary_cross_entropy", "hidden": 0.0, "rate": 1.0, "steps": float(LAST)}
-descent = Trials((logistic,), seeds=8, trial=against_bounds)
+descent = Trials((logistic,), seeds=8, trial=against_bounds, data=("digits",))
 climb = replace(descent, cases=({**logistic, "loss": "squared_error", "rate": 2.2},))
 ends = replace(descent, trial=spread_of_ends, cases=({**logistic, "steps": 300.0},))
 network = replace(ends, cases=({**logistic, "hidden": 2.0, "steps": 500.0},), seeds=5)
