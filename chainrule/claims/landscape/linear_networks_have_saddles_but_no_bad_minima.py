@@ -41,7 +41,7 @@ from chainrule.experiment.protocol import Case, Draw, Run, Trials
 
 MODES = np.array([3.0, 2.3, 1.7, 1.1, 0.6])  # s; no two sets of them have the same sum of squares
 HIDDEN, ROWS = 3, 6
-STARTS, KEPT, ITERATIONS = 80, 70, 60
+STARTS, KEPT, ITERATIONS = 90, 70, 60
 CRITICAL = 1e-9  # norm of a gradient that counts as zero
 NEGATIVE = -1e-6  # an eigenvalue below this is negative; rounding leaves 1e-12
 
@@ -78,7 +78,7 @@ def as_many(case: Case) -> list[float]:
 
 
 def critical_points(case: Case, draw: Draw) -> np.ndarray:
-    """The first 70 critical points of a network 5-3-5 that Levenberg-Marquardt finds from 80 random starts."""
+    """The first 70 critical points of a network 5-3-5 that Levenberg-Marquardt finds from 90 random starts."""
     size = len(MODES)
     noise = draw("inputs").standard_normal((ROWS, size))
     scales = np.exp(float(case["spread"]) * draw("input scales").standard_normal(size))
