@@ -5,7 +5,8 @@ import pkgutil
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, TypeVar
@@ -210,7 +211,8 @@ def run(
             "E400", "no claim was named.", "`chainrule list` shows them.", "chainrule run B1, or chainrule run --all"
         )
     store = the_store()
-    found = [(claim, conducted(claim, checked(profile), store, quiet=as_json)) for claim in chosen(names or [])]
+    with telling_of_damage(store):
+        found = [(claim, conducted(claim, checked(profile), store, quiet=as_json)) for claim in chosen(names or [])]
     if as_json:
         say_json([record(claim, finding, store) for claim, finding in found])
     else:
@@ -248,7 +250,9 @@ def train(
         err.print(f"{data} is stored as the dataset {given['data']}", markup=False)
     name = given.pop("data", "digits")
     condition = condition_for(name, given, epochs)
-    evaluation = watched(evaluate(condition, seeds, the_store()), f"train {name}", quiet=as_json)
+    store = the_store()
+    with telling_of_damage(store):
+        evaluation = watched(evaluate(condition, seeds, store), f"train {name}", quiet=as_json)
     if as_json:
         say_json(msgspec.to_builtins(evaluation))
     else:
@@ -275,11 +279,12 @@ def report(
     from chainrule.workflows.train import evaluate
 
     store = the_store()
-    findings = [conducted(claim, checked(profile), store) for claim in chosen(names or [])]
-    evaluations = []
-    for name in [part for part in workflows.split(",") if part]:
-        work = evaluate(condition_for(name, {}, 0), seeds, store)
-        evaluations.append(watched(work, f"train {name}"))
+    with telling_of_damage(store):
+        findings = [conducted(claim, checked(profile), store) for claim in chosen(names or [])]
+        evaluations = []
+        for name in [part for part in workflows.split(",") if part]:
+            work = evaluate(condition_for(name, {}, 0), seeds, store)
+            evaluations.append(watched(work, f"train {name}"))
     with err.status("writing the report"):
         about = {"profile": profile, **versions()}
         paths = publish(document(findings, evaluations, about), folder)
@@ -457,6 +462,19 @@ def conducted(claim: Claim, profile: str, store: Store, quiet: bool = False) -> 
         store.note(json.dumps({"plan": finding.provenance.plan, "seconds": taken}))
     keep(store, finding)
     return finding
+
+
+@contextmanager
+def telling_of_damage(store: Store) -> Iterator[None]:
+    """Say at the end which damaged objects were met, set aside and computed again (W203)."""
+    before = len(store.notes())
+    try:
+        yield
+    finally:
+        for line in store.notes()[before:]:
+            note = msgspec.json.decode(line)
+            if note.get("code") == "W203":
+                err.print(f"warning W203: {note['what']}\n  {note['why']}\n  fix: {note['fix']}", markup=False)
 
 
 def seconds_taken(store: Store) -> dict[str, float]:

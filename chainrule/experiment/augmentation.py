@@ -61,7 +61,7 @@ def displacements(replica: int, step: int, count: int, height: int, width: int) 
     return ELASTIC_STRENGTH * smooth.reshape(count, 2, height, width).permute(0, 2, 3, 1)
 
 
-def warp(images: Float[Tensor, "B c H W"], flow: Float[Tensor, "B h w 2"]) -> Float[Tensor, "B c H W"]:
+def warp(images: Float[Tensor, "B c H W"], flow: Float[Tensor, "#B h w 2"]) -> Float[Tensor, "B c H W"]:
     """Each image read at (column, row) + flow, bilinearly, zero outside.
 
     Example:

@@ -212,6 +212,20 @@ def test_verify_finds_a_flipped_bit(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert call("run", "B1", "--json") == 0
 
 
+def test_damage_met_in_a_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged object that a run meets is computed again, and W203 says so; the result is the same."""
+    assert call("run", "B1", "--json") == 0
+    before = json.loads(capsys.readouterr().out)
+    victim = next((tmp_path / "store" / "objects").rglob("trial.safetensors"))
+    victim.chmod(0o644)
+    victim.write_bytes(b"")
+    assert call("run", "B1", "--json") == 0
+    text = capsys.readouterr()
+    assert json.loads(text.out)[0]["measured"] == before[0]["measured"]
+    assert "warning W203: " in text.err
+    assert "fix: " in text.err
+
+
 def test_data_list(capsys: pytest.CaptureFixture[str]) -> None:
     """Embedded sets are here; the others say how to get them."""
     assert call("data", "list", "--json") == 0

@@ -15,7 +15,7 @@ A shift or a scaling of y changes no output, so no gradient points there. For th
 
 Their length can only grow, and the learning rate that counts is η/|w|².
 
-The identity is for ε = 0 and the biased variance. The code adds ε = 1e-5 to σ², an error of ε/σ² and no more, so these
+The identity is for ε = 0 and the biased variance. The code adds ε = 1e-5 to σ², an error of the order of ε/σ², so these
 networks have σ > 1000. "A smoother landscape" is only the inequality |∂L/∂y| ≤ (γ/σ) |g|: where γ > σ the gradient
 may well be larger than without normalisation.
 
