@@ -389,7 +389,7 @@ def _counts(fraction: float, c: Comparison) -> Verdict:
             "predict integers, or use agrees(within)",
         )
     met = c.measured == predicted[:, None]  # NaN equals nothing: a diverged member is a failure
-    low, high = _wilson(np.array([[met.sum()]]), met.size, c.level)
+    low, high = _wilson(np.array([[float(met.sum())]]), met.size, c.level)
 
     def say(_: int, __: int) -> str:
         share = _interval_text(met.mean(), low[0, 0], high[0, 0])
