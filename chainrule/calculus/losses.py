@@ -59,7 +59,7 @@ class Loss:
     source: str
 
 
-def squared_error(z: Float[Tensor, "*#m N k"], y: Float[Tensor, "*#m N k"]) -> Float[Tensor, "*m N"]:
+def squared_error(z: Float[Tensor, "*#m N k"], y: Float[Tensor, "*#m N #k"]) -> Float[Tensor, "*m N"]:
     """Half the squared distance, ℓ = ½ Σ_k (z_k - y_k)² [target²]: -log of a normal density of variance 1.
 
     Source:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import msgspec
+import numpy as np
 
 from chainrule.evidence.comparison import Comparison
 
@@ -107,7 +108,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: int = 2
 
 
-def numbers(values: Iterable[float]) -> tuple[Number, ...]:
+def numbers(values: Iterable[float] | np.ndarray) -> tuple[Number, ...]:
     """Floats as JSON can carry them: what is not finite becomes ``None``."""
     return tuple(float(v) if abs(float(v)) < float("inf") else None for v in values)
 

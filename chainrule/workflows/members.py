@@ -46,7 +46,7 @@ class Members:
     run: Run
     epoch: int
     watched: int
-    outputs: tuple[Float[np.ndarray, "T k"], ...]
+    outputs: tuple[Float[np.ndarray, "_ k"], ...]
 
     @property
     def diverged(self) -> tuple[bool, ...]:

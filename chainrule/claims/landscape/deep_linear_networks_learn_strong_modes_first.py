@@ -185,7 +185,7 @@ def crossing(values: np.ndarray, level: float) -> float:
 white = Trials(({"spread": 0.0},), seeds=4, trial=curves)
 coloured = replace(white, cases=({"spread": 0.3},))
 deep = Trials(({"layers": 6},), seeds=3, trial=times_by_depth)
-random = Trials(({"g²": SIZE},), seeds=6, trial=times_from_random)
+random_start = Trials(({"g²": SIZE},), seeds=6, trial=times_from_random)
 
 # measurement ───────────────────────────────────────────────────────────────────────────
 
@@ -310,8 +310,8 @@ claim = Claim(
         Part(
             "from small random weights the times are (1/2s) ln(2s/g²)",
             half_times_from_random,
-            random,
-            replace(random, seeds=20),
+            random_start,
+            replace(random_start, seeds=20),
             rule=agrees(within=0.1),
             tolerance="terms beyond the exponential growth; pilot on other seeds: 1.025 to 1.033, deviation .01 a seed",
             control=mistaken(half_times_of_the_strongest, "all modes at the time of the strongest"),
