@@ -141,7 +141,7 @@ claim = Claim(
             figure=lengths_by_layer,
             measure=settled,
             shown=by_layer,
-            axis="weight_std",
+            axis="weight_std (index)",
         ),
     ),
 )
