@@ -47,10 +47,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {  # layer → modules and packages bel
     "report": ("evidence.finding", "evidence.figure", "evidence.evaluation", "store"),
     "formulas": ("theory", "calculus"),
     "skeleton": ("store.disk",),
+    "lookup": ("evidence", "experiment", "store", "catalogue"),
     "cli": ("",),  # all
 }
 
-WALKS = {"dataset": "datasets", "formulas": "theory", "cli": "claims"}  # the empty package, in order to walk it
+# the empty package, in order to walk it
+WALKS = {"dataset": "datasets", "formulas": "theory", "lookup": "claims", "cli": "claims"}
 
 NO_TORCH = ("store", "evidence", "report")  # tensors end where the comparison begins
 
