@@ -196,7 +196,7 @@ def _compute(
     state = None
     for state in descend(cohort, engine, protocol.at):
         for name, instrument in protocol.observe.items():
-            readings[name].append(instrument(state).double())
+            readings[name].append(kept.unless_stopped(instrument(state).double()))
         if protocol.keep == "best":
             kept.look(state)
         yield Progress(number, total, state.step, max(steps, 1))
@@ -270,6 +270,10 @@ class Kept:
         )
         waited = (state.step - self.step) > self.patience * self.epoch
         self.stopped |= (self.patience > 0) & waited | state.diverged
+
+    def unless_stopped(self, reading: Tensor) -> Tensor:
+        """[C, S, *] with NaN for members that have stopped: how long others go on must not show in their readings."""
+        return reading.masked_fill(self.stopped.reshape(*self.stopped.shape, *[1] * (reading.ndim - 2)), float("nan"))
 
     def all_stopped(self, every: int) -> bool:
         """True where every member has stopped and so nothing more can be kept."""

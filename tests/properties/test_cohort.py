@@ -136,6 +136,20 @@ def test_patience_stops_and_pads(tmp_path) -> None:  # type: ignore[no-untyped-d
         assert run.chosen_step[0, s] == run.steps[int(np.nanargmin(loss[s][: run.chosen_step[0, s] // 2 + 4]))]
 
 
+def test_an_early_stop_does_not_depend_on_company(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """What an impatient network reads is the same beside a patient one, which trains on after it has stopped."""
+    hot = settings(BASE, {"lr": 0.3, "steps": 300, "patience": 2, "n_train": 64, "batch": 32})
+    patient = settings(hot, {"patience": 1000})
+    runs = []
+    for name, conditions in (("alone", (hot,)), ("together", (hot, patient))):
+        protocol = Protocol(conditions, 10, {"loss": validation_loss}, Schedule(every=2), keep="best")
+        runs.append(train(protocol, open_store(tmp_path / name))[0])
+    alone, together = (run.readings["loss"][0] for run in runs)
+    assert np.array_equal(np.isnan(alone), np.isnan(together))
+    assert np.nanmax(abs(alone - together)) < 1e-12
+    assert np.isfinite(runs[1].readings["loss"][1]).all()
+
+
 def test_widths_must_fit_the_data() -> None:
     """A first or last width that does not fit is refused before anything is trained, with the widths that fit."""
     with pytest.raises(ChainruleError) as caught:
