@@ -6,9 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Some libraries read these once, when they are imported: before any test file is.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TERMINAL_WIDTH="100")
+
+# The same examples everywhere, so that a run says something about the change and not about its luck; no deadline,
+# since machines are shared.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 collect_ignore = ["storage/sweep.py"]  # a program of its own: looking for doctests would run it inside this one
 GOLDEN = Path(__file__).parent / "golden"
