@@ -110,10 +110,27 @@ def identity(function: object) -> list[str]:
     if isinstance(function, partial):
         bound = [repr(a) for a in function.args] + [f"{k}={v!r}" for k, v in sorted(function.keywords.items())]
         return [*identity(function.func), *bound]
-    module = function.__module__
-    source = inspect.getsource(sys.modules[module]) if module in sys.modules else inspect.getsource(function)  # type: ignore[arg-type]
-    name = f"{module}.{function.__qualname__}"  # type: ignore[attr-defined]
-    return [name, hashlib.sha256(source.encode()).hexdigest()]
+    name = f"{function.__module__}.{function.__qualname__}"  # type: ignore[attr-defined]
+    return [name, hashlib.sha256(_source(function).encode()).hexdigest()]
+
+
+def _source(function: object) -> str:
+    """The source of a function's module; its own where the module has none, as in a notebook.
+
+    Raises:
+        ChainruleError: E503 if neither can be read: what cannot be named cannot be stored.
+    """
+    for place in (sys.modules.get(function.__module__), function):
+        try:
+            return inspect.getsource(place)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+    raise ChainruleError(
+        "E503",
+        f"{function!r} has no source that can be read.",
+        "A result is stored under the source of what measured it.",
+        "define the function in a file or a notebook cell",
+    )
 
 
 def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:

@@ -1,6 +1,7 @@
 """Pre-registration: what is fixed before the data, and what happens if it is changed afterwards."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import State
 from chainrule.experiment.environment import equality
 from chainrule.experiment.protocol import Case, Draw, Protocol, Trials
-from chainrule.experiment.training import finish
+from chainrule.experiment.training import finish, identity
 from chainrule.store.objects import open_store
 
 
@@ -176,3 +177,14 @@ def test_comparison_keeps_the_order_of_conditions(tmp_path) -> None:  # type: ig
 def test_the_self_test_answers() -> None:
     """Whether members repeat their bits in other company is measured, not assumed."""
     assert equality() in ("exact", "statistical")
+
+
+def test_a_measurement_is_named_by_its_source() -> None:
+    """Another source gives another name; bound arguments count; what has no source is refused."""
+    assert identity(first_reading) != identity(always)
+    assert identity(partial(size, 1)) != identity(partial(size, 2))
+    space: dict[str, object] = {"__name__": "nowhere"}
+    exec(compile("def f(state): return state", "<typed>", "exec"), space)
+    with pytest.raises(ChainruleError) as caught:
+        identity(space["f"])
+    assert caught.value.code == "E503"
