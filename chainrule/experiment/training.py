@@ -150,13 +150,22 @@ def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:
 
 
 def stored(store: Store, address: str) -> Files:
-    """The files of a stored cell; none where it is absent or damaged, which the store then has set aside."""
+    """The files of a stored cell; none where it is absent, or damaged: then it is set aside, and the journal tells."""
+    there = store.has(address)
     try:
         return store.get(address)
     except ChainruleError as error:
         if error.code != "E205":
             raise
-        return {}
+    if there:
+        warning = {
+            "code": "W203",
+            "what": f"the network {address[:12]}… was damaged and is computed again.",
+            "why": "Its contents were not those of its manifest; the damaged ones are in quarantine/.",
+            "fix": "nothing needs to be done; if it happens again, check the disk (chainrule verify).",
+        }
+        store.note(json.dumps(warning))
+    return {}
 
 
 def train(protocol: Protocol, store: Store, engine: Engine = manual) -> list[Run]:

@@ -82,6 +82,7 @@ def test_a_lost_cell_is_computed_again_in_its_old_company(tmp_path) -> None:  # 
     path.write_bytes(path.read_bytes()[:-1])
     train(protocol(), store)
     assert {name: store.get(name) for name in store.keys("network")} == whole
+    assert any("W203" in note and victim[:12] in note for note in store.notes())
 
 
 def test_conditions_of_different_structure_return_to_their_places(tmp_path) -> None:  # type: ignore[no-untyped-def]
