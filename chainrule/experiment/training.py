@@ -78,13 +78,18 @@ def seed_block(condition: Condition) -> int:
     return 10 if condition.parameters <= 20_000 else 5 if condition.parameters <= 100_000 else 2
 
 
-def shards(protocol: Protocol) -> list[Shard]:
-    """The shards of a protocol; blocks of seeds begin at fixed multiples, the last one is computed whole."""
+def by_structure(protocol: Protocol) -> list[list[int]]:
+    """Places of the conditions that share a structure, in the order in which each structure first appears."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, condition in enumerate(protocol.conditions):
         groups.setdefault(condition.structure, []).append(place)
+    return list(groups.values())
+
+
+def shards(protocol: Protocol) -> list[Shard]:
+    """The shards of a protocol; blocks of seeds begin at fixed multiples, the last one is computed whole."""
     result = []
-    for places in groups.values():
+    for places in by_structure(protocol):
         first = protocol.conditions[places[0]]
         block = seed_block(first)
         # stacked weights and one layer of activations stay below 16 and 200 MB in float32
@@ -340,12 +345,9 @@ def unpack(members: list[bytes]) -> tuple[Params, Moments]:
 
 def _gather(protocol: Protocol, cells: dict[tuple[int, int], Files]) -> list[Run]:
     """Cells as Runs: one per structure."""
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for place, condition in enumerate(protocol.conditions):
-        groups.setdefault(condition.structure, []).append(place)
     replicas = range(protocol.first, protocol.first + protocol.seeds)
     runs = []
-    for places in groups.values():
+    for places in by_structure(protocol):
         own = [[cells[p, r] for r in replicas] for p in places]
         read = [[tensors_from_bytes(cell["readings.safetensors"]) for cell in row] for row in own]
         records = [[json.loads(cell["cell.json"]) for cell in row] for row in own]
