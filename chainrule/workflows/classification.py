@@ -17,7 +17,6 @@ from chainrule.workflows.summary import LEVEL, PERCENT, SHARE, exact, interval_w
 PAIRS = 8  # most confused pairs that are listed
 MISTAKES = 12  # worst mistakes that are shown
 MOST_CELLS = 20  # classes up to which the confusion matrix is drawn
-FLOOR = 1e-12  # a probability below it costs as much as it: -log 1e-12 = 28 nat
 Outputs = tuple[Float[np.ndarray, "T K"], ...] | list[Float[np.ndarray, "T K"]]
 
 
