@@ -26,6 +26,13 @@ from chainrule.evidence.evaluation import Evaluation
 from chainrule.evidence.finding import Finding
 from chainrule.evidence.shelf import keep, look_up
 from chainrule.experiment.environment import versions
+from chainrule.experiment.executors.as_it_pays import as_it_pays
+from chainrule.experiment.executors.in_process import in_process
+from chainrule.experiment.executors.job import Executor
+from chainrule.experiment.executors.memory import stated
+from chainrule.experiment.executors.on_dask import on_dask
+from chainrule.experiment.executors.on_processes import on_processes
+from chainrule.experiment.executors.on_ray import on_ray
 from chainrule.experiment.training import Progress
 from chainrule.lookup import (
     catalogue_page,
@@ -58,6 +65,11 @@ COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 Profile = Annotated[str, typer.Option(help="quick (minutes, screening) or full (the evidence that is quoted).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Claims: letter (B1), short name, file name, or a chapter.")]
+# where networks are trained: the verbs that train take these four and hand them to the_executor
+Where = Annotated[str, typer.Option("--executor", help="auto, in_process, processes, dask or ray.")]
+Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one per core.")]
+Address = Annotated[str, typer.Option(help="A standing Dask or Ray cluster: tcp://HOST:8786; workers are its own.")]
+Memory = Annotated[str, typer.Option(help="Budget, for example 2GB; half of what is free if empty.")]
 
 
 # looking ───────────────────────────────────────────────────────────────────────────────
@@ -168,7 +180,7 @@ def find_run(store: Store, name: str) -> str:
 @app.command()
 def theory(
     formula: Annotated[
-        str, typer.Argument(help="module.name, for example meanfield.fixed_point_length; nothing lists them.")
+        str, typer.Argument(help="meanfield, or module.name: meanfield.chi_1; nothing lists them.")
     ] = "",
     arguments: Annotated[
         list[str] | None, typer.Argument(help="name=value, for example activation=tanh weight_std=1.3.")
@@ -177,7 +189,8 @@ def theory(
 ) -> None:
     """The formulas as a calculator: alone it lists them, with arguments it evaluates one.
 
-    Example: chainrule theory quadratic.stability_threshold optimiser=heavy_ball curvature=10 momentum=0.9
+    Examples: chainrule theory meanfield activation=gelu weight_std=1.3 bias_std=0.3 --json
+    · chainrule theory ridge csv=houses.csv target=price penalty=2 columns=standardised
     """
     from chainrule import formulas
 
@@ -192,7 +205,7 @@ def theory(
         return None
     value = formulas.evaluate(formula, pairs(arguments or []))
     if as_json:
-        say_json({"formula": formula, "value": value})
+        say_json({"formula": formula, **(value if isinstance(value, dict) else {"value": value})})
     else:
         out.print(json.dumps(value), markup=False)
 
@@ -394,6 +407,33 @@ def new(
 def the_store() -> Store:
     """The store that this command works on."""
     return open_store(disk.home())
+
+
+def the_executor(where: str, workers: int, address: str, memory: str) -> Executor:
+    """The executor that the options --executor, --workers, --address and --memory ask for."""
+    if address and where not in ("dask", "ray"):
+        raise ChainruleError(
+            "E407",
+            f"--address {address} has no effect with --executor {where}.",
+            "Only a cluster of Dask or Ray has an address.",
+            "add --executor dask or --executor ray",
+        )
+    if workers < 0:
+        raise ChainruleError("E406", f"--workers {workers} is out of range.", "0 is one per core.", "--workers 2")
+    if where == "auto":
+        return as_it_pays(workers, stated(memory))
+    if where == "in_process":
+        return in_process(stated(memory))
+    if where == "processes":
+        return on_processes(workers, stated(memory))
+    if where == "dask":
+        return on_dask(workers, address, stated(memory))
+    if where == "ray":
+        return on_ray(workers, address, stated(memory))
+    known = ("auto", "in_process", "processes", "dask", "ray")
+    raise ChainruleError(
+        "E402", f"executor={where!r} is not known.", f"{nearest(where, known)}Known: {', '.join(known)}.", "correct it"
+    )
 
 
 def checked(profile: str) -> str:

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {  # layer → modules and packages bel
     "workflows": ("calculus", "dataset", "store", "experiment", "measure", "evidence"),
     "claims": ("calculus", "dataset", "datasets", "store", "experiment", "theory", "measure", "evidence"),
     "report": ("evidence.finding", "evidence.figure", "evidence.evaluation", "store"),
-    "formulas": ("theory", "calculus"),
+    "formulas": ("theory", "calculus", "dataset"),
     "skeleton": ("store.disk",),
     "lookup": ("evidence", "experiment", "store", "catalogue"),
     "cli": ("",),  # all

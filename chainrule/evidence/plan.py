@@ -9,8 +9,8 @@ import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.evidence.claim import Claim, Part
+from chainrule.experiment.naming import identity
 from chainrule.experiment.protocol import Protocol
-from chainrule.experiment.training import identity
 from chainrule.store.keys import canonical, key
 from chainrule.store.objects import Store
 

@@ -1,6 +1,7 @@
 """Conditions of one structure and a block of seeds become stacked tensors [C, S, …]."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -91,6 +92,10 @@ class Cohort:
         """Inputs of the given rows as they were read."""
         return self.x[rows].to(self.dtype)
 
+    def numbers(self) -> Float[Tensor, "M d"]:
+        """All inputs in the cohort's dtype."""
+        return self._keep("numbers", 0, lambda: self.x.to(self.dtype))
+
     def standardised(self, pixels: Float[Tensor, "S B d"]) -> Float[Tensor, "1 S B d"]:
         """Inputs with the mean and spread of each seed's training rows taken out; shared by all conditions."""
         return ((pixels - self.centre) / self.spread).unsqueeze(0)
@@ -125,21 +130,26 @@ class Cohort:
         if not bool((drop > 0).any()):
             return ()
         block, within = divmod(step, MASK_BLOCK)
+        uniform = self.mask_uniforms(block)[:, within]  # [S, all hidden units, B]
         factors = []
-        for l, width in enumerate(self.condition.widths[1:-1]):
-            shape = (MASK_BLOCK, self.batch, width)
-            uniform = self._keep(
-                f"dropout/{l}", block, lambda l=l, shape=shape: self._uniform(f"dropout/{l}", block, shape)
-            )
-            kept = uniform[:, within] >= (drop * 65536).round() - 32768
+        for drawn in uniform.split(self.condition.widths[1:-1], dim=1):
+            kept = drawn.mT >= self.least_kept()
             factors.append(kept.to(self.dtype) / (1 - drop))
         return tuple(factors)
 
-    def _uniform(self, purpose: str, block: int, shape: tuple[int, ...]) -> Tensor:
-        """16-bit uniforms in [-32768, 32767]; [S, *shape]."""
-        size = int(np.prod(shape))
-        drawn = [np.frombuffer(stream(r, purpose, block).bytes(2 * size), dtype="<i2") for r in self.replicas]
-        return torch.from_numpy(np.stack(drawn).reshape(len(self.replicas), *shape))
+    def least_kept(self) -> Float[Tensor, "C 1 1 1"]:
+        """The least 16-bit uniform whose unit is kept."""
+        return (self.hyper["dropout"] * 65536).round() - 32768
+
+    def mask_uniforms(self, block: int) -> Int[Tensor, "S n units B"]:
+        """16-bit uniforms in [-32768, 32767] for the dropout of ``MASK_BLOCK`` steps, all hidden layers side by side."""
+        shape = (MASK_BLOCK, sum(self.condition.widths[1:-1]), self.batch)
+
+        def drawn() -> Tensor:
+            rows = [stream(r, "dropout", block).bytes(2 * math.prod(shape)) for r in self.replicas]
+            return torch.from_numpy(np.stack([np.frombuffer(row, dtype="<i2").reshape(shape) for row in rows]))
+
+        return self._keep("dropout", block, drawn)
 
     def normals(self, purpose: str, step: int, shape: tuple[int, ...]) -> Float[Tensor, "1 S ..."]:
         """Standard normals, one draw per seed, shared by all conditions; drawn in float64, then cast."""

@@ -1,7 +1,7 @@
 """Protocols: what is varied, what is observed, and when."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,7 +119,7 @@ class Run:
         readings: Instrument → [C, S, T, *] float64; trials have one reading, ``"trial"``, [C, S, 1, X].
         diverged_at: [C, S] step of the first loss that was not finite, -1 for none.
         chosen_step: [C, S] step of the kept parameters.
-        final: [C][S] bytes of the kept parameters (safetensors); empty for trials.
+        final: [C][S] bytes of the kept parameters (safetensors), read when they are asked for; empty for trials.
         places: Positions of these conditions in the protocol.
     """
 
@@ -128,5 +128,5 @@ class Run:
     readings: dict[str, np.ndarray]
     diverged_at: np.ndarray
     chosen_step: np.ndarray
-    final: tuple[tuple[bytes, ...], ...]
+    final: tuple[Sequence[bytes], ...]
     places: tuple[int, ...]

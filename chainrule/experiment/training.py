@@ -1,15 +1,14 @@
 """Training: a Protocol becomes Runs, shard by shard, each persisted before the next begins."""
 
-import hashlib
-import inspect
 import json
-import sys
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import torch
 from safetensors.numpy import load as tensors_from_bytes
@@ -17,29 +16,29 @@ from safetensors.numpy import save as bytes_from_tensors
 from torch import Tensor
 
 from chainrule import dataset
-from chainrule.calculus.network import Moments, Params
+from chainrule.calculus.optimisers import OPTIMISERS
 from chainrule.errors import ChainruleError
+from chainrule.experiment import trials
 from chainrule.experiment.cohort import Cohort, assemble
-from chainrule.experiment.condition import Condition
-from chainrule.experiment.engines import NEVER, Engine, State, initial, manual
-from chainrule.experiment.observe import validation_loss
-from chainrule.experiment.protocol import Case, Draw, Protocol, Run, Schedule, Trials
-from chainrule.randomness import ROOT, stream
+from chainrule.experiment.condition import DTYPES, Condition, architecture
+from chainrule.experiment.engines import Engine, State, initial, manual
+from chainrule.experiment.executors.job import Executor, Job, Work, other_code, shared_store
+from chainrule.experiment.executors.job import Progress as Progress  # where those who train look for it
+from chainrule.experiment.executors.memory import check_budget
+from chainrule.experiment.kept import PARAMS, Kept, OnDisk, pack
+from chainrule.experiment.kept import unpack as unpack
+from chainrule.experiment.naming import found, identity, spelled_out
+from chainrule.experiment.observe import CHUNK
+from chainrule.experiment.protocol import Protocol, Run, Schedule, Trials
+from chainrule.randomness import ROOT
+from chainrule.store import disk
 from chainrule.store.keys import key
 from chainrule.store.objects import Store
 
 Files = dict[str, bytes]
+Readings = dict[str, np.ndarray]
+Record = dict[str, int]
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a computation is: shards done, and steps done within the present one."""
-
-    shard: int
-    shards: int
-    step: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -106,40 +105,17 @@ def shards(protocol: Protocol) -> list[Shard]:
     return result
 
 
-def identity(function: object) -> list[str]:
-    """What names an instrument or a trial in a key: its module with the whole source, its name, its bound arguments.
-
-    The whole module, since a function leans on the constants and functions around it: an edit anywhere in the file
-    makes the result another one. What it imports is covered by ``chainrule.store.keys.FORMAT``.
-    """
-    if isinstance(function, partial):
-        bound = [repr(a) for a in function.args] + [f"{k}={v!r}" for k, v in sorted(function.keywords.items())]
-        return [*identity(function.func), *bound]
-    name = f"{function.__module__}.{function.__qualname__}"  # type: ignore[attr-defined]
-    return [name, hashlib.sha256(_source(function).encode()).hexdigest()]
-
-
-def _source(function: object) -> str:
-    """The source of a function's module; its own where the module has none, as in a notebook.
-
-    Raises:
-        ChainruleError: E503 if neither can be read: what cannot be named cannot be stored.
-    """
-    for place in (sys.modules.get(function.__module__), function):
-        try:
-            return inspect.getsource(place)  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-    raise ChainruleError(
-        "E503",
-        f"{function!r} has no source that can be read.",
-        "A result is stored under the source of what measured it.",
-        "define the function in a file or a notebook cell",
-    )
-
-
 def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:
     """The address of one network's result: everything that it is the result of, and nothing else."""
+    return _address(protocol, observed(protocol), condition, replica)
+
+
+def observed(protocol: Protocol) -> dict[str, list[str]]:
+    """What names the instruments of a protocol in the keys of its networks."""
+    return {name: identity(i) for name, i in protocol.observe.items()}
+
+
+def _address(protocol: Protocol, instruments: dict[str, list[str]], condition: Condition, replica: int) -> str:
     return key(
         {
             "kind": "network",
@@ -147,11 +123,20 @@ def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:
             "root": ROOT,
             "replica": replica,
             "data": dataset.load(condition.data).hash,
-            "observe": {name: identity(i) for name, i in protocol.observe.items()},
+            "observe": instruments,
             "at": [protocol.at.every, protocol.at.first],
             "keep": protocol.keep,
         }
     )
+
+
+def addresses(protocol: Protocol, instruments: dict[str, list[str]], shard: Shard) -> dict[tuple[int, int], str]:
+    """(place, replica) → address, of the networks of a shard; ``instruments`` as ``observed`` has them."""
+    return {
+        (place, replica): _address(protocol, instruments, condition, replica)
+        for place, condition in zip(shard.places, shard.conditions, strict=True)
+        for replica in shard.replicas
+    }
 
 
 def stored(store: Store, address: str) -> Files:
@@ -173,13 +158,13 @@ def stored(store: Store, address: str) -> Files:
     return {}
 
 
-def train(protocol: Protocol, store: Store, engine: Engine = manual) -> list[Run]:
+def train(protocol: Protocol, store: Store, engine: Engine = manual, executor: Executor | None = None) -> list[Run]:
     """Train what is not stored yet, and gather the Runs of a protocol, one per structure."""
-    return finish(carry_out(protocol, store, engine))
+    return finish(carry_out(protocol, store, engine, executor))
 
 
 def carry_out(
-    protocol: Protocol | Trials, store: Store, engine: Engine = manual
+    protocol: Protocol | Trials, store: Store, engine: Engine = manual, executor: Executor | None = None
 ) -> Generator[Progress, None, list[Run]]:
     """Carry out a protocol shard by shard; a shard whose cells are all stored is read, not computed.
 
@@ -187,33 +172,161 @@ def carry_out(
         protocol: Networks, or trials.
         store: Where cells are kept.
         engine: Advances a State.
+        executor: Where shards are computed; in this process, one after the other, if none is given.
 
     Yields:
         Progress, for a bar.
 
     Returns:
         One Run per structure, its conditions in the order of the protocol.
+
+    Raises:
+        ChainruleError: E201 if the disk, E502 if the memory is too small for what is to be computed.
     """
     if isinstance(protocol, Trials):
-        return (yield from _carry_out_trials(protocol, store))
-    plan = shards(protocol)
-    cells: dict[tuple[int, int], Files] = {}
+        return (yield from trials.carry_out(protocol, store, executor))
+    plan, instruments = shards(protocol), observed(protocol)
+    missing = [
+        number
+        for number, shard in enumerate(plan)
+        if not all(store.has(name) for name in addresses(protocol, instruments, shard).values())
+    ]
+    if missing:
+        disk.require_space(store.folder, sum(bytes_stored(protocol, plan[number]) for number in missing))
+        yield from _sent(protocol, [plan[number] for number in missing], len(plan), store, engine, executor)
+    read: dict[tuple[int, int], tuple[str, Readings, Record]] = {}
     for number, shard in enumerate(plan):
-        names = {
-            (p, r): cell_key(protocol, c, r)
-            for p, c in zip(shard.places, shard.conditions, strict=True)
-            for r in shard.replicas
-        }
-        found = {place: stored(store, name) for place, name in names.items()}
-        if not all(found.values()):
-            began = time.perf_counter()
-            computed = yield from _compute(protocol, shard, engine, number, len(plan))
-            for place, name in names.items():
-                found[place] = store.obtain(name, "network", partial(dict, computed[place]))
-            store.note(json.dumps({"shard": min(names.values()), "seconds": round(time.perf_counter() - began, 3)}))
-        cells |= found
+        names = addresses(protocol, instruments, shard)
+        cells = yield from _settled(protocol, shard, names, store, engine, number, len(plan))
+        for place, files in cells.items():
+            readings = tensors_from_bytes(files["readings.safetensors"])
+            read[place] = (names[place], readings, json.loads(files["cell.json"]))
         yield Progress(number + 1, len(plan), 0, 1)
-    return _gather(protocol, cells)
+    return _gather(protocol, store, read)
+
+
+def _sent(
+    protocol: Protocol, missing: list[Shard], total: int, store: Store, engine: Engine, executor: Executor | None
+) -> Iterator[Progress]:
+    """Have an executor compute the shards that are not stored. What it leaves out is computed in this process later."""
+    largest = max(missing, key=bytes_needed)
+    need, what = bytes_needed(largest), described(largest)
+    if executor is None:
+        check_budget(need, 0, what)
+        return
+    used = {name: spelled_out(instrument) for name, instrument in protocol.observe.items()}
+    used |= {} if engine is manual else {"engine": spelled_out(engine)}
+    if strangers := [name for name, spelled in used.items() if spelled is None]:
+        check_budget(need, 0, what)
+        yield Progress(0, total, 0, 1, trials.stays_here(strangers[0]))
+        return
+    jobs = (job(protocol, shard, store, engine) for shard in missing)
+    done = total - len(missing)
+    for at in executor(Work(jobs, len(missing), need, what)):
+        yield Progress(done + at.shard, total, at.step, at.steps, at.note)
+    if not any(map(store.has, addresses(protocol, observed(protocol), missing[0]).values())):
+        raise shared_store(store.folder)
+
+
+def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = manual) -> Job:
+    """A shard as it travels; instruments and engine must have a name (``naming.spelled_out``)."""
+    return Job(
+        f"{__name__}:carry_out_shard",
+        {
+            "store": str(store.folder.absolute()),
+            "conditions": msgspec.to_builtins(shard.conditions),
+            "replicas": list(shard.replicas),
+            "observe": {name: spelled_out(instrument) for name, instrument in protocol.observe.items()},
+            "at": [protocol.at.every, protocol.at.first],
+            "keep": protocol.keep,
+            "engine": None if engine is manual else spelled_out(engine),
+            "cells": list(addresses(protocol, observed(protocol), shard).values()),
+        },
+    )
+
+
+def carry_out_shard(
+    store: str,
+    conditions: list[dict[str, object]],
+    replicas: list[int],
+    observe: dict[str, dict[str, object]],
+    at: list[int],
+    keep: str,
+    engine: dict[str, object] | None,
+    cells: list[str],
+) -> Iterator[Progress]:
+    """Compute one shard in a worker; its cells are stored before it ends. Arguments as ``job`` packs them.
+
+    Raises:
+        ChainruleError: E506 if the store is not that of the process that sent the job, E507 if the worker would
+            compute something else: it has another version of the code or of the data.
+    """
+    place = Store(Path(store))
+    if not disk.is_file(place.folder / "FORMAT"):
+        raise shared_store(place.folder)
+    shard = Shard(tuple(range(len(conditions))), msgspec.convert(conditions, tuple[Condition, ...]), tuple(replicas))
+    protocol = Protocol(
+        shard.conditions,
+        len(replicas),
+        {name: found(spelled) for name, spelled in observe.items()},
+        Schedule(*at),
+        replicas[0],
+        keep,
+    )
+    names = addresses(protocol, observed(protocol), shard)
+    if list(names.values()) != cells:
+        raise other_code(described(shard))
+    yield from _settled(protocol, shard, names, place, found(engine) if engine else manual, 0, 1)
+
+
+def _settled(
+    protocol: Protocol,
+    shard: Shard,
+    names: dict[tuple[int, int], str],
+    store: Store,
+    engine: Engine,
+    number: int,
+    total: int,
+) -> Generator[Progress, None, dict[tuple[int, int], Files]]:
+    """The cells of a shard: read if all are stored, else computed together and stored."""
+    cells = {place: stored(store, name) for place, name in names.items()}
+    if not all(cells.values()):
+        began = time.perf_counter()
+        computed = yield from _compute(protocol, shard, engine, number, total)
+        for place, name in names.items():
+            cells[place] = store.obtain(name, "network", partial(dict, computed[place]))
+        store.note(json.dumps({"shard": min(names.values()), "seconds": round(time.perf_counter() - began, 3)}))
+    return cells
+
+
+def bytes_needed(shard: Shard) -> int:
+    """Memory that computing a shard takes at its peak, beside the libraries [bytes]: an estimate from above.
+
+    Rows of the data as they were read and as they are trained on; for each member its parameters, their gradient,
+    the step, the optimiser's slots, the best ones so far, the packed ones; layers of activations forward and backward.
+    """
+    first = shard.conditions[0]
+    data = dataset.load(first.data)
+    size, members = DTYPES[first.dtype], len(shard.conditions) * len(shard.replicas)
+    copies = 6 + len(OPTIMISERS[first.optimiser].slots)
+    rows = max(first.batch or first.n_train or len(data.x), min(len(data.x), CHUNK))
+    return int(
+        2 * data.x.nbytes + size * members * first.parameters * copies + size * members * rows * sum(first.widths) * 4
+    )
+
+
+def bytes_stored(protocol: Protocol, shard: Shard) -> int:
+    """Disk that the cells of a shard take, about [bytes]: parameters, readings of a few numbers, a manifest."""
+    first = shard.conditions[0]
+    readings = 8 * 4 * len(protocol.at.steps(first.steps)) * len(protocol.observe)
+    cell = DTYPES[first.dtype] * first.parameters + readings + 4096
+    return len(shard.conditions) * len(shard.replicas) * cell
+
+
+def described(shard: Shard) -> str:
+    """A shard in words."""
+    first = shard.conditions[0]
+    return f"a shard of {len(shard.conditions) * len(shard.replicas)} networks {architecture(first.widths)}"
 
 
 def _compute(
@@ -246,7 +359,7 @@ def _compute(
                 "chosen_step": int(kept.step[c, s]) if protocol.keep == "best" else steps,
             }
             result[place, replica] = {
-                "params.safetensors": pack(params, moments, c, s),
+                PARAMS: pack(params, moments, c, s),
                 "readings.safetensors": bytes_from_tensors(own),
                 "cell.json": json.dumps(record, sort_keys=True).encode(),
             }
@@ -262,129 +375,25 @@ def _padded(values: Tensor, observed: int) -> Tensor:
     return torch.cat([values, gap], dim=2)
 
 
-class Kept:
-    """The parameters of each member at its lowest validation loss so far: model choice on validation only.
-
-    Args:
-        cohort: The members.
-    """
-
-    def __init__(self, cohort: Cohort) -> None:
-        lead = (len(cohort.conditions), len(cohort.replicas))
-        self.patience = torch.tensor([c.patience for c in cohort.conditions]).unsqueeze(1)
-        self.epoch = cohort.epoch
-        self.lowest = torch.full(lead, float("inf"), dtype=torch.float64)
-        self.step = torch.zeros(lead, dtype=torch.int64)
-        self.stopped = torch.zeros(lead, dtype=torch.bool)
-        self.params: Params
-        self.moments: Moments
-
-    def look(self, state: State) -> None:
-        """Take over the members that have improved; stop those whose patience is over."""
-        if state.step == 0:
-            self.params, self.moments = state.params.clone(), state.moments
-        loss = validation_loss(state)
-        better = (loss < self.lowest) & ~self.stopped
-        self.lowest = torch.where(better, loss, self.lowest)
-        self.step = torch.where(better, state.step, self.step)
-        chosen = better[..., None, None]
-        pairs = zip(state.params.tensors(), self.params.tensors(), strict=True)
-        self.params = self.params.like(torch.where(chosen, new, old) for new, old in pairs)
-        self.moments = Moments(
-            *(
-                tuple(torch.where(chosen, n, o) for n, o in zip(new, old, strict=True))
-                for new, old in (
-                    (state.moments.means, self.moments.means),
-                    (state.moments.variances, self.moments.variances),
-                )
-            )
-        )
-        waited = (state.step - self.step) > self.patience * self.epoch
-        self.stopped |= (self.patience > 0) & waited | state.diverged
-
-    def unless_stopped(self, reading: Tensor) -> Tensor:
-        """[C, S, *] with NaN for members that have stopped: how long others go on must not show in their readings."""
-        return reading.masked_fill(self.stopped.reshape(*self.stopped.shape, *[1] * (reading.ndim - 2)), float("nan"))
-
-    def all_stopped(self, every: int) -> bool:
-        """True where every member has stopped and so nothing more can be kept."""
-        return every > 0 and bool(self.stopped.all()) and bool((self.patience > 0).all())
-
-
-def pack(params: Params, moments: Moments, c: int, s: int) -> bytes:
-    """One member's parameters as safetensors: ``weights.0`` [n_in, n_out], ``biases.0`` [n_out] and so on."""
-    named = {f"weights.{l}": w[c, s] for l, w in enumerate(params.weights)}
-    for kind, rows in (
-        ("biases", params.biases),
-        ("gains", params.gains),
-        ("shifts", params.shifts),
-        ("means", moments.means),
-        ("variances", moments.variances),
-    ):
-        named |= {f"{kind}.{l}": row[c, s, 0] for l, row in enumerate(rows)}
-    packed: bytes = bytes_from_tensors({name: t.contiguous().numpy() for name, t in named.items()})
-    return packed
-
-
-def unpack(members: list[bytes]) -> tuple[Params, Moments]:
-    """Parameters of S stored members, stacked [1, S, …]: the inverse of ``pack``."""
-    read = [tensors_from_bytes(member) for member in members]
-
-    def rows(kind: str) -> tuple[Tensor, ...]:
-        count = sum(name.startswith(kind + ".") for name in read[0])
-        found = []
-        for l in range(count):
-            stacked = torch.from_numpy(np.stack([r[f"{kind}.{l}"] for r in read])).unsqueeze(0)
-            found.append(stacked if kind == "weights" else stacked.unsqueeze(-2))
-        return tuple(found)
-
-    return Params(rows("weights"), rows("biases"), rows("gains"), rows("shifts")), Moments(
-        rows("means"), rows("variances")
-    )
-
-
-def _gather(protocol: Protocol, cells: dict[tuple[int, int], Files]) -> list[Run]:
-    """Cells as Runs: one per structure."""
+def _gather(protocol: Protocol, store: Store, read: dict[tuple[int, int], tuple[str, Readings, Record]]) -> list[Run]:
+    """What was read of the cells as Runs: one per structure. Parameters stay on the disk until they are asked for."""
     replicas = range(protocol.first, protocol.first + protocol.seeds)
     runs = []
     for places in by_structure(protocol):
-        own = [[cells[p, r] for r in replicas] for p in places]
-        read = [[tensors_from_bytes(cell["readings.safetensors"]) for cell in row] for row in own]
-        records = [[json.loads(cell["cell.json"]) for cell in row] for row in own]
+        own = [[read[p, r] for r in replicas] for p in places]
         conditions = tuple(protocol.conditions[p] for p in places)
         runs.append(
             Run(
                 conditions=conditions,
                 steps=tuple(protocol.at.steps(conditions[0].steps)),
-                readings={name: np.array([[cell[name] for cell in row] for row in read]) for name in protocol.observe},
-                diverged_at=np.array([[r["diverged_at"] for r in row] for row in records]),
-                chosen_step=np.array([[r["chosen_step"] for r in row] for row in records]),
-                final=tuple(tuple(cell["params.safetensors"] for cell in row) for row in own),
+                readings={
+                    name: np.array([[readings[name] for _, readings, _ in row] for row in own])
+                    for name in protocol.observe
+                },
+                diverged_at=np.array([[record["diverged_at"] for *_, record in row] for row in own]),
+                chosen_step=np.array([[record["chosen_step"] for *_, record in row] for row in own]),
+                final=tuple(OnDisk(store, [name for name, *_ in row]) for row in own),
                 places=tuple(places),
             )
         )
     return runs
-
-
-def _carry_out_trials(trials: Trials, store: Store) -> Generator[Progress, None, list[Run]]:
-    """Trials one by one, each stored."""
-    total = len(trials.cases) * trials.seeds
-    values: list[list[np.ndarray]] = []
-    name = [*identity(trials.trial), *(dataset.load(data).hash for data in trials.data)]
-    for c, case in enumerate(trials.cases):
-        values.append([])
-        for s, replica in enumerate(range(trials.first, trials.first + trials.seeds)):
-            address = key({"kind": "trial", "trial": name, "case": case, "root": ROOT, "replica": replica})
-            files = store.obtain(address, "trial", partial(_try, trials, case, replica))
-            values[-1].append(tensors_from_bytes(files["trial.safetensors"])["trial"])
-            yield Progress(c * trials.seeds + s + 1, total, 0, 1)
-    measured = np.array(values)[:, :, None]
-    nobody = np.full(measured.shape[:2], NEVER)
-    return [Run(trials.cases, (0,), {"trial": measured}, nobody, nobody, (), tuple(range(len(trials.cases))))]
-
-
-def _try(trials: Trials, case: Case, replica: int) -> Files:
-    """One trial, carried out."""
-    draw: Draw = partial(stream, replica)
-    measured = np.asarray(trials.trial(case, draw), dtype=np.float64).reshape(-1)
-    return {"trial.safetensors": bytes_from_tensors({"trial": measured})}

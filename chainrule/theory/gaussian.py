@@ -69,12 +69,13 @@ def expectation_of_product(
     variance: float,
     correlation: float,
     kinks: tuple[float, ...] = (),
+    other_variance: float | None = None,
 ) -> float:
-    r"""Mean of the product of a function of two correlated Gaussian variables of equal variance.
+    r"""Mean of the product of a function of two correlated Gaussian variables.
 
-    .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = \mathbb{E}v^2 = q, \quad \mathbb{E}uv = c\,q
+    .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = q, \quad \mathbb{E}v^2 = q', \quad \mathbb{E}uv = c\sqrt{q q'}
 
-    With u = √q x and v = √q (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are
+    With u = √q x and v = √q' (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are
     split where v meets a kink. The inner mean is then a smoothed f, whose kinks are √(1-c²)/c wide; the panels in x are
     graded towards them, so that correlations near ±1 cost nothing in accuracy.
 
@@ -83,16 +84,17 @@ def expectation_of_product(
         variance: q [u²]. Not negative.
         correlation: c [1], -1 <= c <= 1.
         kinks: Where f or its derivatives jump.
+        other_variance: q' [v²]; q where it is not given.
 
     Returns:
         E[f(u) f(v)] [f²].
 
     Error:
-        Relative to E[f(u)²]: < 2e-14 against the arc-cosine laws of orders 0 and 1 and the arcsine law, for q from 1e-6
-        to 100 and all c, also 1 - 1e-12. A few ms.
+        Relative to √(E[f(u)²] E[f(v)²]): < 2e-14 against the arc-cosine laws of orders 0 and 1 and the arcsine law, for
+        variances from 1e-6 to 100 and all c, also 1 - 1e-12. A few ms.
 
     Raises:
-        ChainruleError: E501 if q is negative or not finite, or |c| > 1.
+        ChainruleError: E501 if a variance is negative or not finite, or |c| > 1.
 
     Example:
         A function that is linear hands the covariance on:
@@ -101,6 +103,8 @@ def expectation_of_product(
         9.0
     """
     scale = _deviation(variance)
+    other = scale if other_variance is None else _deviation(other_variance)
+    scale, other = max(scale, other), min(scale, other)  # the pair may be exchanged; u is the longer one
     if not -1 <= correlation <= 1:
         raise ChainruleError(
             "E501",
@@ -110,13 +114,14 @@ def expectation_of_product(
         )
     rest = math.sqrt((1 - correlation) * (1 + correlation))
     if rest == 0:
-        mirrored = tuple(correlation * kink for kink in kinks)
-        return expectation(lambda z: f(z) * f(correlation * z), variance, kinks + mirrored)
-    x, weight = _panels(_graded_edges(scale, correlation, rest, kinks))
+        stretch = correlation * other / scale if scale else 0.0  # v = stretch · u
+        mirrored = tuple(kink / stretch for kink in kinks) if stretch else ()
+        return expectation(lambda z: f(z) * f(stretch * z), variance, kinks + mirrored)
+    x, weight = _panels(_graded_edges(scale, other, correlation, rest, kinks))
     # inner mean over y at every x: panels [x, panel], nodes [x, panel·node]
-    y, inner_weight = _panels(_edges(correlation * scale * x, rest * scale, kinks, STANDARD_OF_TWO))
+    y, inner_weight = _panels(_edges(correlation * other * x, rest * other, kinks, STANDARD_OF_TWO))
     inner_weight = inner_weight * np.exp(-y * y / 2) / math.sqrt(2 * math.pi)
-    v = correlation * scale * x[:, None] + rest * scale * y
+    v = correlation * other * x[:, None] + rest * other * y
     mean = (f(torch.from_numpy(v)) * torch.from_numpy(inner_weight)).sum(-1)  # E[f(v) | x]
     outer = torch.from_numpy(weight * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
     return float((f(torch.from_numpy(scale * x)) * mean * outer).sum())
@@ -210,17 +215,19 @@ def _edges(mean: Floats, scale: float, kinks: tuple[float, ...], standard: Float
     return np.sort(ends, axis=-1)
 
 
-def _graded_edges(scale: float, correlation: float, rest: float, kinks: tuple[float, ...]) -> Floats:
+def _graded_edges(
+    scale: float, other: float, correlation: float, rest: float, kinks: tuple[float, ...]
+) -> Floats:
     """Panels in x for f(u) E[f(v) | x]: those of u, those of v, and a ladder towards each smoothed kink of the mean."""
     edges = [_edges(np.zeros(()), scale, kinks, STANDARD_OF_TWO)]
     steep = abs(correlation)
-    if steep * scale > 1:
-        edges.append(FEATURES / (correlation * scale))
-    if steep > 0 and scale > 0:
+    if steep * other > 1:
+        edges.append(FEATURES / (correlation * other))
+    if steep > 0 and other > 0:
         width = rest / steep
         ladder = width * 2.0 ** np.arange(-1, max(1, math.ceil(math.log2(1 / min(width, 1))) + 2))
         ladder = np.concatenate([-ladder, [0.0], ladder])
-        edges.extend(np.asarray(kink / (correlation * scale) + ladder, dtype=np.float64) for kink in kinks)
+        edges.extend(np.asarray(kink / (correlation * other) + ladder, dtype=np.float64) for kink in kinks)
     return np.sort(np.clip(np.concatenate(edges), STANDARD_OF_TWO[0], STANDARD_OF_TWO[-1]))
 
 

@@ -8,6 +8,7 @@ squared gradients grow: χ.
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize
@@ -24,6 +25,67 @@ ROUNDING = 1e-12
 
 LENGTHS = np.geomspace(1e-12, 1e12, 97)
 """Where fixed points are looked for: four points a decade."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Where a kind of network stands: its fixed points, its growth of gradients, its depth scales.
+
+    Args:
+        q_star: Length at which deep layers settle [activation²].
+        chi_1: Growth of squared gradients per layer there [1].
+        c_star: Correlation at which two inputs settle [1].
+        xi_c: Layers until a correlation is forgotten to 1/e.
+        xi_q: Layers until a length is.
+        critical_weight_std: σ_w at which gradients are kept with this σ_b; None if there is none.
+    """
+
+    q_star: float
+    chi_1: float
+    c_star: float
+    xi_c: float
+    xi_q: float
+    critical_weight_std: float | None
+
+
+def summary(activation: Activation, weight_std: float, bias_std: float = 0.0) -> Phase:
+    """Fixed points, growth of gradients, depth scales and critical point of random networks.
+
+    Args:
+        activation: φ, a row of ``ACTIVATIONS``.
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+
+    Returns:
+        All of them.
+
+    Error:
+        Relative 1e-10 away from the critical line, where both depth scales diverge; see each function.
+
+    Raises:
+        ChainruleError: E502 if the length settles nowhere.
+
+    Source:
+        Poole et al. (2016); Schoenholz et al. (2017).
+
+    Example:
+        >>> from chainrule.calculus.activations import ACTIVATIONS
+        >>> found = summary(ACTIVATIONS["tanh"], weight_std=1.3, bias_std=0.3)
+        >>> round(found.q_star, 6), round(found.chi_1, 6), found.c_star, round(found.xi_c, 3)
+        (0.607047, 0.939807, 1.0, 16.108)
+    """
+    try:
+        critical = critical_weight_std(activation, bias_std)
+    except ChainruleError:
+        critical = None
+    return Phase(
+        fixed_point_length(activation, weight_std, bias_std),
+        chi_1(activation, weight_std, bias_std),
+        c_star(activation, weight_std, bias_std),
+        xi_c(activation, weight_std, bias_std),
+        xi_q(activation, weight_std, bias_std),
+        critical,
+    )
 
 
 def variance_map(q: float, activation: Activation, weight_std: float, bias_std: float = 0.0) -> float:

@@ -266,6 +266,74 @@ def steps_to_shrink(contraction: float, factor: float) -> float:
     return math.log(factor) / math.log(contraction)
 
 
+@dataclass(frozen=True)
+class Descent:
+    """One learning rate and momentum on a quadratic, beside the thresholds and the best settings.
+
+    Args:
+        heavy_ball_contraction: Factor per step on the slower of both ends of the spectrum [1].
+        nesterov_contraction: Likewise [1].
+        gradient_descent_threshold: Largest stable η of plain descent [parameter² / loss].
+        heavy_ball_threshold: Likewise, with this momentum.
+        nesterov_threshold: Likewise.
+        averaged_momentum_threshold: Likewise, for a step along an exponential average of gradients.
+        best_gradient_descent: The fastest plain descent.
+        best_heavy_ball: The fastest heavy ball.
+        usual_nesterov: Nesterov's method as it is usually set.
+        noise_floor: Expected loss of both end modes under gradient noise of variance 1 each [loss].
+    """
+
+    heavy_ball_contraction: float
+    nesterov_contraction: float
+    gradient_descent_threshold: float
+    heavy_ball_threshold: float
+    nesterov_threshold: float
+    averaged_momentum_threshold: float
+    best_gradient_descent: Setting
+    best_heavy_ball: Setting
+    usual_nesterov: Setting
+    noise_floor: float
+
+
+def summary(flattest: float, sharpest: float, lr: float, momentum: float = 0.0) -> Descent:
+    """Rates, stability limits and best settings of descent on a quadratic.
+
+    Args:
+        flattest: Smallest eigenvalue μ > 0 of the Hessian [loss / parameter²].
+        sharpest: Largest eigenvalue L [loss / parameter²].
+        lr: η [parameter² / loss].
+        momentum: β [1].
+
+    Returns:
+        All of them.
+
+    Raises:
+        ChainruleError: E501 unless 0 < μ <= L.
+
+    Source:
+        Polyak (1964); Nesterov (2004).
+
+    Example:
+        >>> found = summary(1.0, 100.0, lr=0.01)
+        >>> round(found.heavy_ball_contraction, 12), found.gradient_descent_threshold
+        (0.99, 0.02)
+    """
+    _ordered(flattest, sharpest)
+    ends = np.array([flattest, sharpest])
+    return Descent(
+        float(heavy_ball_contraction(ends, lr, momentum).max()),
+        float(nesterov_contraction(ends, lr, momentum).max()),
+        gradient_descent_threshold(sharpest),
+        heavy_ball_threshold(sharpest, momentum),
+        nesterov_threshold(sharpest, momentum),
+        averaged_momentum_threshold(sharpest, momentum),
+        best_gradient_descent(flattest, sharpest),
+        best_heavy_ball(flattest, sharpest),
+        usual_nesterov(flattest, sharpest),
+        noise_floor(ends, np.ones(2), lr, momentum),
+    )
+
+
 # noise ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -350,6 +418,33 @@ def stationary_covariance(
     driven = np.block([[lr**2 * noise, zero], [zero, zero]])
     covariance: Floats = linalg.solve_discrete_lyapunov(companion, driven)[:size, :size]
     return covariance
+
+
+def lyapunov_floor(
+    hessian: Float[np.ndarray, "n n"], noise: Float[np.ndarray, "n n"], lr: float, momentum: float = 0.0
+) -> float:
+    r"""Expected loss at which stochastic heavy ball settles, ½ tr(H C), for noise of any covariance.
+
+    Args:
+        hessian: H, positive definite [loss / parameter²].
+        noise: Σ [loss² / parameter²].
+        lr: η [parameter² / loss].
+        momentum: β [1].
+
+    Returns:
+        Expected loss above the minimum [loss].
+
+    Error:
+        That of ``stationary_covariance``.
+
+    Raises:
+        ChainruleError: E501 if the iteration is not stable.
+
+    Example:
+        >>> round(lyapunov_floor(np.eye(1), np.eye(1), lr=1.0), 12)
+        0.5
+    """
+    return float(np.trace(hessian @ stationary_covariance(hessian, noise, lr, momentum))) / 2
 
 
 def _spectral_radius(a: Floats, b: Floats) -> Floats:

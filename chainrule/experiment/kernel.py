@@ -1,0 +1,378 @@
+"""A whole segment of training, compiled: gather, forward, hand-derived backward, update, without returning to Python.
+
+One member at a time, so that its weights stay in the cache and its bits do not depend on its company. Activations are
+stored feature by feature, the samples of a batch side by side in the lanes of a register and padded with zeros to full
+registers; below the activations stands a row of ones, so that the bias is the last row of the weights. The equations
+are those of ``chainrule.calculus.backprop.manual_gradient``, the rules those of ``calculus.optimisers``.
+"""
+
+import math
+
+from chainrule.experiment.elementary import (
+    IDENTITY,
+    LEAK,
+    LEAKY_RELU,
+    RELU,
+    activate,
+    exponential,
+    logistic,
+    softplus,
+)
+from chainrule.experiment.tiles import compiled, product, transpose_block
+
+SQUARED_ERROR, OF_SIGMOID, OF_SOFTMAX, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(5)
+LOSSES = {
+    ("squared_error", "linear"): SQUARED_ERROR,
+    ("squared_error", "sigmoid"): OF_SIGMOID,
+    ("squared_error", "softmax"): OF_SOFTMAX,
+    ("cross_entropy", "softmax"): CROSS_ENTROPY,
+    ("binary_cross_entropy", "sigmoid"): BINARY_CROSS_ENTROPY,
+}
+SGD, HEAVY_BALL, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
+OPTIMISERS = {name: i for i, name in enumerate(("sgd", "heavy_ball", "nesterov", "rmsprop", "adam", "adamw"))}
+
+# one row of rates per step and condition, each formed in float64: η, β₁, 1 - β₁, β₂, 1 - β₂, η/(1 - β₁ᵗ), √(1 - β₂ᵗ), ε,
+# ηλ of the decoupled decay, ηλ of the soft threshold, λ of L2, λ of the L1 subgradient
+LR, BETA1, NEW1, BETA2, NEW2, CORRECTED_LR, CORRECTION, EPSILON, DECAY, THRESHOLD, L2, L1 = range(12)
+
+
+@compiled
+def padded(count, width):  # type: ignore[no-untyped-def]
+    """The next multiple of ``width``."""
+    return (count + width - 1) // width * width
+
+
+@compiled
+def row_length(count, width):  # type: ignore[no-untyped-def]
+    """Padded length of a row; never a multiple of 1 kB, since such rows would compete for the same cache lines."""
+    length = padded(count, width)
+    return length + width if length % (16 * width) == 0 else length
+
+
+@compiled
+def row(a, r, length, count):  # type: ignore[no-untyped-def]
+    """The first ``count`` numbers of row r."""
+    return a[r * length : r * length + count]
+
+
+@compiled
+def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):  # type: ignore[no-untyped-def]
+    """Hᵀ[d, batch] at ``h0`` ← the standardised rows, by square blocks that are transposed in registers."""
+    count, d = rows.size, pixels.shape[1]
+    length = padded(d, width)
+    for first in range(0, batch, width):
+        for i in range(width):
+            line = block[i * length : i * length + d]
+            if first + i < count:
+                source = pixels[rows[first + i]]
+                for j in range(d):
+                    line[j] = (source[j] - centre[j]) * inverse[j]
+            else:
+                line[:] = 0
+        for j in range(0, length, width):
+            transpose_block(block, j, length, work, h0 + j * batch + first, batch)
+
+
+@compiled
+def loss_and_slope(kind, z, y, delta, outputs, count, batch, scratch):  # type: ignore[no-untyped-def]
+    """Sum of the losses; delta[k, batch] ← ∂(mean loss)/∂z, zero for padded samples."""
+    number = z.dtype.type
+    zero, half = number(0), number(0.5)
+    share = number(1.0 / count)
+    total = 0.0
+    if kind == SQUARED_ERROR or kind == OF_SIGMOID:
+        for r in range(outputs):
+            zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
+            subtotal = 0.0
+            for b in range(count):
+                if kind == SQUARED_ERROR:
+                    gap = zr[b] - yr[b]
+                    dr[b] = gap * share
+                else:
+                    p, slope = logistic(zr[b])
+                    gap = p - yr[b]
+                    dr[b] = slope * gap * share
+                subtotal += half * gap * gap
+            total += subtotal
+    elif kind == BINARY_CROSS_ENTROPY:
+        one = number(1)
+        for r in range(outputs):
+            zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
+            for b in range(count):
+                dr[b] = (logistic(zr[b])[0] - yr[b]) * share
+                total += yr[b] * softplus(-zr[b]) + (one - yr[b]) * softplus(zr[b])
+    else:
+        top, mass, inner = row(scratch, 0, batch, count), row(scratch, 1, batch, count), row(scratch, 2, batch, count)
+        top[:] = z[:count]
+        for r in range(1, outputs):
+            zr = row(z, r, batch, count)
+            for b in range(count):
+                top[b] = top[b] if top[b] > zr[b] else zr[b]
+        mass[:] = zero
+        for r in range(outputs):
+            zr, dr = row(z, r, batch, count), row(delta, r, batch, count)
+            for b in range(count):
+                e = exponential(zr[b] - top[b])
+                dr[b] = e
+                mass[b] += e
+        inner[:] = zero
+        if kind == CROSS_ENTROPY:
+            for b in range(count):
+                inner[b] = number(math.log(mass[b]))
+            for r in range(outputs):
+                zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
+                subtotal = 0.0
+                for b in range(count):
+                    subtotal += yr[b] * (inner[b] - (zr[b] - top[b]))
+                    dr[b] = (dr[b] / mass[b] - yr[b]) * share
+                total += subtotal
+        else:
+            for r in range(outputs):
+                yr, dr = row(y, r, batch, count), row(delta, r, batch, count)
+                for b in range(count):
+                    p = dr[b] / mass[b]
+                    gap = p - yr[b]
+                    dr[b] = p
+                    inner[b] += p * gap
+                    total += half * gap * gap
+            for r in range(outputs):
+                yr, dr = row(y, r, batch, count), row(delta, r, batch, count)
+                for b in range(count):
+                    dr[b] = dr[b] * ((dr[b] - yr[b]) - inner[b]) * share
+    return total
+
+
+@compiled
+def through_slope(kind, h, slope, delta, scale):  # type: ignore[no-untyped-def]
+    """delta ← delta ⊙ m φ': from the sign of h where that says it all, else as stored; ``scale`` is 1/(1 - p)."""
+    zero = scale * 0
+    if kind == RELU:
+        for i in range(h.size):
+            delta[i] = zero if h[i] <= zero else delta[i] * scale
+    elif kind == LEAKY_RELU:
+        low = scale * h.dtype.type(LEAK)
+        for i in range(h.size):
+            delta[i] = delta[i] * (low if h[i] <= zero else scale)
+    elif kind != IDENTITY:
+        for i in range(h.size):
+            delta[i] = delta[i] * slope[i]
+
+
+@compiled
+def drop(h, slope, uniform, least, scale, units, count, batch, stored):  # type: ignore[no-untyped-def]
+    """h ← m ⊙ h and, where slopes are stored, slope ← m ⊙ slope, with m = ``scale`` where uniform ≥ ``least``, else 0."""
+    zero = scale * 0
+    for r in range(units):
+        hr, sr = row(h, r, batch, count), row(slope, r, batch, count)
+        ur = row(uniform, r, count, count)
+        for b in range(count):
+            hr[b] = hr[b] * (scale if ur[b] >= least else zero)
+        if stored:
+            for b in range(count):
+                sr[b] = sr[b] * (scale if ur[b] >= least else zero)
+
+
+@compiled
+def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[no-untyped-def]
+    """One step of the optimiser on weights ``w`` with gradient ``g`` and its memory."""
+    zero = w.dtype.type(0)
+    lr, beta1, new1, beta2, new2 = rate[LR], rate[BETA1], rate[NEW1], rate[BETA2], rate[NEW2]
+    if l2 != zero:
+        for i in range(w.size):
+            g[i] += l2 * w[i]
+    if l1 != zero:
+        for i in range(w.size):
+            g[i] += l1 if w[i] > zero else -l1 if w[i] < zero else zero
+    if kind == SGD:
+        for i in range(w.size):
+            w[i] -= lr * g[i]
+    elif kind == HEAVY_BALL:
+        for i in range(w.size):
+            v = beta1 * first[i] + g[i]
+            first[i] = v
+            w[i] -= lr * v
+    elif kind == NESTEROV:
+        for i in range(w.size):
+            v = beta1 * first[i] + g[i]
+            first[i] = v
+            w[i] -= lr * (g[i] + beta1 * v)
+    elif kind == RMSPROP:
+        epsilon = rate[EPSILON]
+        for i in range(w.size):
+            s = beta2 * first[i] + new2 * (g[i] * g[i])
+            first[i] = s
+            w[i] -= lr * (g[i] / (math.sqrt(s) + epsilon))
+    else:
+        epsilon, root, step, decay = rate[EPSILON], rate[CORRECTION], rate[CORRECTED_LR], rate[DECAY]
+        for i in range(w.size):
+            m = first[i] + new1 * (g[i] - first[i])
+            s = beta2 * second[i] + new2 * (g[i] * g[i])
+            first[i], second[i] = m, s
+            w[i] -= step * (m / (math.sqrt(s) / root + epsilon)) + decay * w[i]
+    if threshold != zero:
+        for i in range(w.size):
+            v = w[i]
+            w[i] = v - (-threshold if v < -threshold else threshold if v > threshold else v)
+
+
+@compiled
+def segment(  # type: ignore[no-untyped-def]
+    numbers, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_spread,
+    rows, rates, uniforms, dropout, losses, scratch,
+):  # fmt: skip
+    """Train members [C, S] for as many steps as ``losses`` [n, C, S] has room.
+
+    Args:
+        numbers: Activation, loss, optimiser and lanes per register.
+        widths: n_0 … n_L.
+        weights: [C, S, P], layers of (n_in + 1) padded rows, the last one the bias; overwritten.
+        memory: [slots, C, S, P], likewise.
+        bytes_: Inputs [M, d] as bytes, or empty;
+        pixels: else as numbers.
+        centre: [S, d].
+        inverse: 1 / spread [S, d].
+        targets: [M, k].
+        target_centre: [S, k].
+        target_spread: [S, k].
+        rows: [S, n or 1, B]; one row of them is used at every step.
+        rates: [n, C, 12].
+        uniforms: [S, n, hidden units · B] 16-bit numbers, or empty.
+        dropout: [C, 2]: least uniform that keeps, 1/(1 - p).
+        losses: Mean loss before each step; written.
+        scratch: Working memory of ``scratch_size`` numbers, zero.
+    """
+    activation, loss, optimiser, width = numbers
+    number = weights.dtype.type
+    zero, one = number(0), number(1)
+    steps, conditions, seeds = losses.shape
+    count = rows.shape[2]
+    batch = padded(count, width)
+    last = widths.size - 1
+    stored = activation != IDENTITY and activation != RELU and activation != LEAKY_RELU
+    # places of weights, activations, slopes and errors of every layer
+    w0 = [0] * (last + 1)
+    h0 = [0] * (last + 1)
+    s0 = [0] * (last + 1)
+    d0 = [0] * (last + 1)
+    place, longest, place_w = 0, padded(widths[0], width), 0
+    for l in range(last + 1):
+        h0[l] = place
+        place += padded(widths[l] + 1, width) * batch
+        if l:
+            d0[l] = place
+            place += padded(widths[l], width) * batch
+            s0[l] = place
+            place += widths[l] * batch if stored and l < last else 0
+            w0[l] = place_w
+            place_w += (widths[l - 1] + 1) * row_length(widths[l], width)
+            longest = max(longest, row_length(widths[l], width))
+    y0 = place
+    turned = y0 + widths[last] * batch  # errors [batch, n], transposed
+    g0 = turned + batch * longest
+    extra = g0 + place_w
+    block = scratch[extra + 3 * batch : extra + 3 * batch + width * padded(widths[0], width)]
+    for l in range(last):
+        scratch[h0[l] + widths[l] * batch : h0[l] + (widths[l] + 1) * batch] = one
+
+    for c in range(conditions):
+        least, scale = dropout[c, 0], number(dropout[c, 1])
+        drops = scale > one
+        for s in range(seeds):
+            w = weights[c, s]
+            m1 = memory[0, c, s] if memory.shape[0] > 0 else w
+            m2 = memory[1, c, s] if memory.shape[0] > 1 else w
+            for step in range(steps):
+                rate = rates[step, c]
+                if step == 0 or rows.shape[1] > 1:
+                    chosen = rows[s, step]
+                    if bytes_.shape[0] > 0:
+                        gather(bytes_, chosen, centre[s], inverse[s], block, scratch, h0[0], batch, width)
+                    else:
+                        gather(pixels, chosen, centre[s], inverse[s], block, scratch, h0[0], batch, width)
+                    scratch[h0[0] + widths[0] * batch : h0[0] + (widths[0] + 1) * batch] = one
+                    for r in range(widths[last]):
+                        goal = scratch[y0 + r * batch : y0 + r * batch + count]
+                        for b in range(count):
+                            goal[b] = (targets[chosen[b], r] - target_centre[s, r]) / target_spread[s, r]
+                # forward
+                unit = 0
+                for l in range(1, last + 1):
+                    length = row_length(widths[l], width)
+                    product(
+                        width, w, w0[l], 1, length, scratch, h0[l - 1], batch, scratch, h0[l], batch,
+                        widths[l], batch // width, widths[l - 1] + 1, one, zero, one,
+                    )  # fmt: skip
+                    if l < last:
+                        h = scratch[h0[l] : h0[l] + widths[l] * batch]
+                        slope = scratch[s0[l] : s0[l] + widths[l] * batch] if stored else h
+                        activate(activation, h, slope)
+                        if drops:
+                            uniform = uniforms[s, step, unit * count : (unit + widths[l]) * count]
+                            drop(h, slope, uniform, least, scale, widths[l], count, batch, stored)
+                            unit += widths[l]
+                losses[step, c, s] = (
+                    loss_and_slope(
+                        loss,
+                        scratch[h0[last] : h0[last] + widths[last] * batch],
+                        scratch[y0 : y0 + widths[last] * batch],
+                        scratch[d0[last] : d0[last] + widths[last] * batch],
+                        widths[last], count, batch, scratch[extra : extra + 3 * batch],
+                    )
+                    / count
+                )  # fmt: skip
+                # backward, each layer updated as soon as the error has passed through it
+                for l in range(last, 0, -1):
+                    length, short = row_length(widths[l], width), padded(widths[l], width)
+                    for r in range(0, short, width):
+                        for b in range(0, batch, width):
+                            transpose_block(
+                                scratch, d0[l] + r * batch + b, batch, scratch, turned + b * length + r, length
+                            )
+                    if l > 1:
+                        product(
+                            width, w, w0[l], length, 1, scratch, d0[l], batch, scratch, d0[l - 1], batch,
+                            widths[l - 1], batch // width, widths[l], one, zero, one,
+                        )  # fmt: skip
+                        size = widths[l - 1] * batch
+                        h, delta = scratch[h0[l - 1] : h0[l - 1] + size], scratch[d0[l - 1] : d0[l - 1] + size]
+                        slope = scratch[s0[l - 1] : s0[l - 1] + size] if stored else h
+                        through_slope(activation, h, slope, delta, scale)
+                    n_in = widths[l - 1]
+                    if optimiser == SGD and rate[L1] == zero and rate[THRESHOLD] == zero:
+                        # W ← (1 - ηλ) W - η Hᵀδ in one go; the bias is not penalised
+                        together = n_in + 1 if rate[L2] == zero else n_in
+                        product(
+                            width, scratch, h0[l - 1], batch, 1, scratch, turned, length, w, w0[l], length,
+                            together, short // width, count, -rate[LR], one - rate[LR] * rate[L2], one,
+                        )  # fmt: skip
+                        if together == n_in:
+                            product(
+                                width, scratch, h0[l - 1] + n_in * batch, batch, 1, scratch, turned, length,
+                                w, w0[l] + n_in * length, length, 1, short // width, count, -rate[LR], one, one,
+                            )  # fmt: skip
+                    else:
+                        product(
+                            width, scratch, h0[l - 1], batch, 1, scratch, turned, length, scratch, g0 + w0[l], length,
+                            n_in + 1, short // width, count, one, zero, one,
+                        )  # fmt: skip
+                        for part in range(2):
+                            a = w0[l] + (n_in * length if part else 0)
+                            z = a + (length if part else n_in * length)
+                            update(
+                                optimiser, w[a:z], scratch[g0 + a : g0 + z], m1[a:z], m2[a:z], rate,
+                                zero if part else rate[L2], zero if part else rate[L1],
+                                zero if part else rate[THRESHOLD],
+                            )  # fmt: skip
+
+
+@compiled
+def scratch_size(widths, count, width):  # type: ignore[no-untyped-def]
+    """Numbers of working memory that ``segment`` needs, at most."""
+    batch, last = padded(count, width), widths.size - 1
+    size, longest = 0, padded(widths[0], width)
+    for l in range(last + 1):
+        size += 3 * padded(widths[l] + 1, width) * batch
+        if l:
+            size += (widths[l - 1] + 1) * row_length(widths[l], width)
+            longest = max(longest, row_length(widths[l], width))
+    return size + widths[last] * batch + batch * longest + 3 * batch + width * padded(widths[0], width)

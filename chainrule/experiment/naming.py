@@ -1,0 +1,80 @@
+"""Names of functions: what a key says of an instrument or a trial, and how a job in another process finds it."""
+
+import ast
+import hashlib
+import inspect
+import sys
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from chainrule.errors import ChainruleError
+
+
+def identity(function: object) -> list[str]:
+    """What names an instrument or a trial in a key: its module with the whole source, its name, its bound arguments.
+
+    The whole module, since a function leans on the constants and functions around it: an edit anywhere in the file
+    makes the result another one. What it imports is covered by ``chainrule.store.keys.FORMAT``.
+    """
+    if isinstance(function, partial):
+        bound = [repr(a) for a in function.args] + [f"{k}={v!r}" for k, v in sorted(function.keywords.items())]
+        return [*identity(function.func), *bound]
+    name = f"{function.__module__}.{function.__qualname__}"  # type: ignore[attr-defined]
+    return [name, hashlib.sha256(_source(function).encode()).hexdigest()]
+
+
+def _source(function: object) -> str:
+    """The source of a function's module; its own where the module has none, as in a notebook.
+
+    Raises:
+        ChainruleError: E503 if neither can be read: what cannot be named cannot be stored.
+    """
+    for place in (sys.modules.get(function.__module__), function):
+        try:
+            return inspect.getsource(place)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            continue
+    raise ChainruleError(
+        "E503",
+        f"{function!r} has no source that can be read.",
+        "A result is stored under the source of what measured it.",
+        "define the function in a file or a notebook cell",
+    )
+
+
+def spelled_out(function: object) -> dict[str, object] | None:
+    """A function as JSON, for ``found``; nothing if another process could not find the same one.
+
+    Functions of a module can be found, with the plain arguments that ``partial`` has bound to them: not lambdas, inner
+    functions, nor what was defined in a notebook or in the program that runs.
+
+    Example:
+        >>> from chainrule.calculus.losses import objective
+        >>> spelled_out(partial(objective, head="softmax"))["bound"]
+        {'head': "'softmax'"}
+        >>> spelled_out(lambda state: state) is None
+        True
+    """
+    inner, arguments, bound = function, [], {}
+    while isinstance(inner, partial):
+        arguments = [*map(repr, inner.args), *arguments]
+        bound = {name: repr(value) for name, value in inner.keywords.items()} | bound
+        inner = inner.func
+    module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", "")
+    if not module or module == "__main__" or getattr(sys.modules.get(module), name, None) is not inner:
+        return None
+    spelled: dict[str, object] = {"function": f"{module}:{name}", "arguments": arguments, "bound": bound}
+    try:
+        return spelled if identity(found(spelled)) == identity(function) else None
+    except (ValueError, SyntaxError, ImportError):
+        return None  # a bound argument that cannot be written down, or a module that is not on the path
+
+
+def found(spelled: dict[str, Any]) -> Any:
+    """The function that ``spelled_out`` wrote down."""
+    module, _, name = spelled["function"].partition(":")
+    function = getattr(import_module(module), name)
+    arguments = [ast.literal_eval(text) for text in spelled["arguments"]]
+    bound = {name: ast.literal_eval(text) for name, text in spelled["bound"].items()}
+    return partial(function, *arguments, **bound) if arguments or bound else function

@@ -1,0 +1,255 @@
+"""Products and transposes of small matrices, tile by tile in vector registers: the arithmetic of the compiled engine.
+
+A product of small matrices is lost between a library's call, its packing and its edges. Here C ← βC + αAB is cut into
+tiles of at most ``ROWS`` × ``VECTORS`` registers that stay where they are for the whole sum; each shape of tile is one
+unrolled loop, written as LLVM instructions because no loop in Python can say what must stay in a register. Every
+element is one chain of multiply-adds in the order of the sum, so its bits do not depend on its company.
+
+Source:
+    Goto & van de Geijn (2008), Anatomy of high-performance matrix multiplication.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+FEATURES = binding.get_host_cpu_features()
+REGISTER = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16  # bytes
+MANY = REGISTER == 64 or not FEATURES.get("sse2")  # 32 registers: AVX-512 and ARM; 16 on other x86 processors
+VECTORS = 3 if MANY else 2
+ROWS = 9 if MANY else 4  # with a row of the right factor and one entry of the left: 9·3 + 3 + 1 = 31 registers, or 11
+DEPTH = 256  # terms of the sum in one go: the two operands of a tile stay in the first-level cache
+
+WORD = ir.IntType(64)
+HALF = ir.IntType(32)
+Builder = ir.IRBuilder
+
+
+def lanes(bits: int) -> int:
+    """Numbers of that many bits in one vector register."""
+    return REGISTER * 8 // bits
+
+
+LANES = {32: lanes(32), 64: lanes(64)}
+
+
+def _bits(scalar: ir.Type) -> int:
+    return 32 if isinstance(scalar, ir.FloatType) else 64
+
+
+def _vector(scalar: ir.Type) -> ir.VectorType:
+    return ir.VectorType(scalar, lanes(_bits(scalar)))
+
+
+def _load(builder: Builder, place: ir.Value, vector: ir.VectorType) -> ir.Value:
+    loaded = builder.load(builder.bitcast(place, vector.as_pointer()))
+    loaded.align = _bits(vector.element) // 8
+    return loaded
+
+
+def _store(builder: Builder, value: ir.Value, place: ir.Value) -> None:
+    stored = builder.store(value, builder.bitcast(place, value.type.as_pointer()))
+    stored.align = _bits(value.type.element) // 8
+
+
+def _splat(builder: Builder, value: ir.Value, vector: ir.VectorType) -> ir.Value:
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, value, HALF(0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(HALF, vector.count), [0] * vector.count))
+
+
+def _intrinsic_function(module: ir.Module, name: str, vector: ir.VectorType, arguments: int) -> ir.Function:
+    full = f"llvm.{name}.v{vector.count}f{_bits(vector.element)}"
+    return module.globals.get(full) or ir.Function(module, ir.FunctionType(vector, [vector] * arguments), full)
+
+
+def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) -> ir.Function:
+    """C[rows, vectors] ← βC + α A B, A by strides (row, term), B and C by rows of contiguous numbers."""
+    name = f"tile.{_bits(scalar)}.{rows}.{vectors}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer, vector = scalar.as_pointer(), _vector(scalar)
+    arguments = [pointer, WORD, WORD, pointer, WORD, pointer, WORD, WORD, scalar, scalar]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    a, a_row, a_term, b, b_term, c, c_row, terms, alpha, beta = function.args
+    for operand in (a, b, c):
+        operand.add_attribute("noalias")
+    blocks = (function.append_basic_block(n) for n in ("entry", "sum", "summed", "replace", "add", "out"))
+    entry, loop, summed, replace, add, out = blocks
+    multiply_add = _intrinsic_function(module, "fmuladd", vector, 3)
+    zero = ir.Constant(vector, [0.0] * vector.count)
+    places = [(i, j) for i in range(rows) for j in range(vectors)]
+
+    builder = Builder(entry)
+    lefts = [builder.gep(a, [builder.mul(a_row, WORD(i))]) for i in range(rows)]
+    builder.branch(loop)
+
+    builder = Builder(loop)
+    term, left_offset, right_offset = (builder.phi(WORD) for _ in range(3))
+    sums = {place: builder.phi(vector) for place in places}
+    right_place = builder.gep(b, [right_offset])
+    right = [_load(builder, builder.gep(right_place, [WORD(j * vector.count)]), vector) for j in range(vectors)]
+    new = {}
+    for i in range(rows):
+        left = _splat(builder, builder.load(builder.gep(lefts[i], [left_offset])), vector)
+        for j in range(vectors):
+            new[i, j] = builder.call(multiply_add, [left, right[j], sums[i, j]])
+    for phi, step in ((term, WORD(1)), (left_offset, a_term), (right_offset, b_term)):
+        phi.add_incoming(WORD(0), entry)
+        phi.add_incoming(builder.add(phi, step), loop)
+    for place in places:
+        sums[place].add_incoming(zero, entry)
+        sums[place].add_incoming(new[place], loop)
+    builder.cbranch(builder.icmp_signed("<", builder.add(term, WORD(1)), terms), loop, summed)
+
+    builder = Builder(summed)
+    scale, keep = _splat(builder, alpha, vector), _splat(builder, beta, vector)
+    builder.cbranch(builder.fcmp_ordered("==", beta, ir.Constant(scalar, 0.0)), replace, add)
+    for block in (replace, add):  # with β = 0 the old C is not read: it may hold NaN
+        builder = Builder(block)
+        for i in range(rows):
+            start = builder.gep(c, [builder.mul(c_row, WORD(i))])
+            for j in range(vectors):
+                place = builder.gep(start, [WORD(j * vector.count)])
+                value = builder.fmul(scale, new[i, j])
+                if block is add:
+                    value = builder.call(multiply_add, [keep, _load(builder, place, vector), value])
+                _store(builder, value, place)
+        builder.branch(out)
+    Builder(out).ret_void()
+    return function
+
+
+def _at(context: Any, builder: Builder, array_type: types.Array, array: ir.Value, offset: ir.Value) -> ir.Value:
+    """The address of an element of a contiguous array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def tile(  # type: ignore[no-untyped-def]
+    typing_context, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta
+):
+    """One tile; see ``_tile_function``. Its shape is chosen when it runs, among those compiled."""
+    n, t = types.int64, a.dtype
+    signature = types.void(n, n, a, n, n, n, b, n, n, c, n, n, n, t, t)
+
+    def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
+        rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta = values
+        left, right, goal = (
+            _at(context, builder, kind, array, offset)
+            for kind, array, offset in (
+                (signature.args[2], a, a0),
+                (signature.args[6], b, b0),
+                (signature.args[9], c, c0),
+            )
+        )
+        scalar = context.get_value_type(t)
+        end = builder.append_basic_block("tiled")
+        switch = builder.switch(builder.add(builder.mul(rows, WORD(VECTORS + 1)), vectors), end)
+        for r in range(1, ROWS + 1):
+            for v in range(1, VECTORS + 1):
+                block = builder.append_basic_block(f"tile{r}x{v}")
+                switch.add_case(WORD((VECTORS + 1) * r + v), block)
+                with builder.goto_block(block):
+                    function = _tile_function(builder.module, scalar, r, v)
+                    builder.call(function, [left, a_row, a_term, right, b_term, goal, c_row, terms, alpha, beta])
+                    builder.branch(end)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose_block(typing_context, a, a0, a_row, b, b0, b_row):  # type: ignore[no-untyped-def]
+    """B ← Aᵀ for one square block of as many rows as a register has lanes, by log₂ exchanges of halves."""
+    n = types.int64
+
+    def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
+        a, a0, a_row, b, b0, b_row = values
+        source = _at(context, builder, signature.args[0], a, a0)
+        goal = _at(context, builder, signature.args[3], b, b0)
+        scalar = context.get_value_type(signature.args[0].dtype)
+        function = _transpose_function(builder.module, scalar)
+        builder.call(function, [source, a_row, goal, b_row])
+        return context.get_dummy_value()
+
+    return types.void(a, n, n, b, n, n), generate
+
+
+def _transpose_function(module: ir.Module, scalar: ir.Type) -> ir.Function:
+    name = f"transpose.{_bits(scalar)}"
+    if name in module.globals:
+        return module.globals[name]
+    pointer, vector = scalar.as_pointer(), _vector(scalar)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, WORD, pointer, WORD]), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    source, source_row, goal, goal_row = function.args
+    builder = Builder(function.append_basic_block("entry"))
+    size = vector.count
+    rows = [_load(builder, builder.gep(source, [builder.mul(source_row, WORD(i))]), vector) for i in range(size)]
+    half = size // 2
+    mask = ir.VectorType(HALF, size)
+    while half:
+        low = ir.Constant(mask, [j if not j & half else j - half + size for j in range(size)])
+        high = ir.Constant(mask, [j + half if not j & half else j + size for j in range(size)])
+        for i in range(size):
+            if not i & half:
+                above, below = rows[i], rows[i + half]
+                rows[i] = builder.shuffle_vector(above, below, low)
+                rows[i + half] = builder.shuffle_vector(above, below, high)
+        half //= 2
+    for i, row in enumerate(rows):
+        _store(builder, row, builder.gep(goal, [builder.mul(goal_row, WORD(i))]))
+    builder.ret_void()
+    return function
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def power_of_two(typing_context, shifted):  # type: ignore[no-untyped-def]
+    """2ⁿ from n + 1.5·2^(mantissa bits): its low bits are n, and moved into the exponent they are 2ⁿ."""
+
+    def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
+        narrow = signature.args[0] == types.float32
+        word, mantissa, bias = (HALF, 23, 127) if narrow else (WORD, 52, 1023)
+        bits = builder.bitcast(values[0], word)
+        bits = builder.add(builder.shl(bits, word(mantissa)), word(bias << mantissa))
+        return builder.bitcast(bits, context.get_value_type(signature.args[0]))
+
+    return shifted(shifted), generate
+
+
+compiled: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@compiled
+def product(  # type: ignore[no-untyped-def]
+    width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one
+):
+    """C ← βC + αAB, C of ``rows`` × (``vectors`` · ``width``) numbers; A[i, k] = a[a0 + i·a_row + k·a_term], and so on."""
+    panels = (vectors + VECTORS - 1) // VECTORS
+    stripes = (rows + ROWS - 1) // ROWS
+    for k in range(0, terms, DEPTH):
+        depth = min(DEPTH, terms - k)
+        keep = beta if k == 0 else one
+        j = 0
+        for panel in range(panels):
+            v = (vectors - j) // (panels - panel)
+            i = 0
+            for stripe in range(stripes):
+                r = (rows - i) // (stripes - stripe)
+                tile(
+                    r, v,
+                    a, a0 + i * a_row + k * a_term, a_row, a_term,
+                    b, b0 + k * b_term + j * width, b_term,
+                    c, c0 + i * c_row + j * width, c_row,
+                    depth, alpha, keep,
+                )  # fmt: skip
+                i += r
+            j += v

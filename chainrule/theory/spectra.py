@@ -1,0 +1,353 @@
+r"""Spectra of random matrices: of sample covariances (Marchenko-Pastur), and of products of layers and Jacobians.
+
+Eigenvalues, not singular values, everywhere: of XᵀX/n for n rows and d features with entries of variance σ², and of
+JJᵀ for the product J of L square layers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import integrate, optimize
+
+from chainrule.calculus.activations import ACTIVATIONS, Activation
+from chainrule.errors import ChainruleError
+from chainrule.table import Table
+from chainrule.theory.gaussian import expectation
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+WEIGHTS = Table("weights", __file__, {"gaussian": -1.0, "orthogonal": 0.0})
+"""What is drawn for a layer, and its s₁: the first coefficient of the S-transform of WᵀW about 0."""
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """The law of eigenvalues of a sample covariance: bulk [low, high], share of zeros, mean and variance."""
+
+    low: float
+    high: float
+    zeros: float
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Product:
+    """The law of eigenvalues of JJᵀ for L independent Gaussian layers of gain 1: upper edge, mean, variance."""
+
+    edge: float
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """A sample covariance, a product of layers, and the relative variance of the Jacobian of a network."""
+
+    marchenko_pastur: Covariance
+    product: Product
+    jacobian_spread: float
+
+
+def summary(
+    ratio: float = 0.5,
+    depth: int = 2,
+    activation: Activation = ACTIVATIONS["identity"],
+    q: float = 1.0,
+    weights: str = "gaussian",
+) -> Spectra:
+    """Edges and variances: of a sample covariance, of a product of layers, of a network's Jacobian.
+
+    Args:
+        ratio: γ = d/n of the covariance [1].
+        depth: L of the product and of the network.
+        activation: φ of the network.
+        q: Its mean squared pre-activation [activation²].
+        weights: ``gaussian`` or ``orthogonal`` layers of the network.
+
+    Returns:
+        Three laws.
+
+    Raises:
+        ChainruleError: E402 or E501, as the functions that are called.
+
+    Example:
+        >>> round(summary(ratio=0.25).marchenko_pastur.high, 6), round(summary(depth=5).product.edge, 3)
+        (2.25, 14.93)
+    """
+    spread = jacobian_spread(activation, depth, q, weights)
+    return Spectra(marchenko_pastur(ratio), product(depth), spread)
+
+
+# sample covariances ────────────────────────────────────────────────────────────────────
+
+
+def marchenko_pastur(ratio: float, variance: float = 1.0) -> Covariance:
+    r"""Eigenvalues of XᵀX/n for n, d → ∞: edges, zeros, moments.
+
+    .. math::  \lambda_\pm = \sigma^2 (1 \pm \sqrt\gamma)^2, \qquad P(0) = \max(1 - 1/\gamma, 0), \qquad
+               \mathrm{mean} = \sigma^2, \quad \mathrm{variance} = \gamma \sigma^4
+
+    Args:
+        ratio: γ = d/n [1]. Positive.
+        variance: σ² of an entry of X [x²]. Positive.
+
+    Returns:
+        The law in five numbers.
+
+    Raises:
+        ChainruleError: E501 unless both are positive and finite.
+
+    Source:
+        Marchenko & Pastur (1967), Distribution of eigenvalues for some sets of random matrices.
+
+    Example:
+        >>> found = marchenko_pastur(4.0)
+        >>> found.low, found.high, found.zeros
+        (1.0, 9.0, 0.75)
+    """
+    _positive(ratio=ratio, variance=variance)
+    root = math.sqrt(ratio)
+    zeros = max(1 - 1 / ratio, 0.0)
+    return Covariance(variance * (1 - root) ** 2, variance * (1 + root) ** 2, zeros, variance, ratio * variance**2)
+
+
+def marchenko_pastur_density(
+    x: Float[np.ndarray, "*m"], ratio: float, variance: float = 1.0
+) -> Float[np.ndarray, "*m"]:
+    r"""Density of the eigenvalues of XᵀX/n that are not 0; it integrates to 1 - P(0).
+
+    .. math::  \rho(x) = \frac{\sqrt{(\lambda_+ - x)(x - \lambda_-)}}{2 \pi \gamma \sigma^2 x}
+
+    Args:
+        x: Where [x²], any shape.
+        ratio: γ [1].
+        variance: σ² [x²].
+
+    Returns:
+        ρ [1/x²]; 0 outside the bulk.
+
+    Raises:
+        ChainruleError: E501 unless γ and σ² are positive and finite.
+
+    Source:
+        Marchenko & Pastur (1967).
+
+    Example:
+        >>> marchenko_pastur_density(np.array([2.0, 5.0]), ratio=1.0).round(6)
+        array([0.159155, 0.      ])
+    """
+    law = marchenko_pastur(ratio, variance)
+    x = np.asarray(x, dtype=np.float64)
+    inside = (x > law.low) & (x < law.high) & (x > 0)
+    at = np.where(inside, x, 1.0)
+    height = np.sqrt(np.maximum((law.high - at) * (at - law.low), 0)) / (2 * math.pi * ratio * variance * at)
+    return np.where(inside, height, 0.0)
+
+
+def marchenko_pastur_share(x: float, ratio: float, variance: float = 1.0) -> float:
+    """Share of eigenvalues of XᵀX/n that are at most x, zeros included.
+
+    Args:
+        x: Where [x²].
+        ratio: γ [1].
+        variance: σ² [x²].
+
+    Returns:
+        The share [1].
+
+    Error:
+        Absolute 1e-12, by adaptive quadrature in an angle, in which the root singularities at the edges are smooth.
+
+    Raises:
+        ChainruleError: E501 unless γ and σ² are positive and finite.
+
+    Source:
+        Marchenko & Pastur (1967).
+
+    Example:
+        >>> round(marchenko_pastur_share(1e9, ratio=4.0), 12)
+        1.0
+    """
+    law = marchenko_pastur(ratio, variance)
+    middle, half = (law.high + law.low) / 2, (law.high - law.low) / 2
+    if x < law.low:
+        return law.zeros if x >= 0 else 0.0
+    angle = math.acos(max(-1.0, (middle - min(x, law.high)) / half))
+
+    def rate(t: float) -> float:
+        """ρ(x) dx/dt at x = middle - half · cos t, with the factor sin² t of both roots; x > 0 but at t = 0."""
+        place = law.low + 2 * half * math.sin(t / 2) ** 2
+        return (half * math.sin(t)) ** 2 / place if place > 0 else 4 * half * math.cos(t / 2) ** 2 / 2
+
+    found, _ = integrate.quad(rate, 0.0, angle, epsabs=1e-14, epsrel=1e-13, limit=400, points=_near(law, half, angle))
+    return law.zeros + float(found) / (2 * math.pi * ratio * variance)
+
+
+def _near(law: Covariance, half: float, angle: float) -> list[float] | None:
+    """Where the integrand bends when the bulk nearly touches 0: at angles of the size of √(low/half)."""
+    bend = math.sqrt(law.low / half)
+    return [bend * factor for factor in (1.0, 4.0, 16.0) if 0 < bend * factor < angle] or None
+
+
+# products of layers ────────────────────────────────────────────────────────────────────
+
+
+def product(depth: int) -> Product:
+    r"""Eigenvalues of JJᵀ for J = W_L ⋯ W_1, square, entries N(0, 1/n), n → ∞: the Fuss-Catalan law of order L.
+
+    .. math::  \lambda_{max} = \frac{(L+1)^{L+1}}{L^L}, \qquad \mathrm{mean} = 1, \quad \mathrm{variance} = L
+
+    Args:
+        depth: L.
+
+    Returns:
+        The law in three numbers.
+
+    Raises:
+        ChainruleError: E501 for a depth below 1.
+
+    Source:
+        Penson & Życzkowski (2011), Product of Ginibre matrices: Fuss-Catalan and Raney distributions,
+        https://arxiv.org/abs/1103.3453
+
+    Example:
+        >>> [round(product(depth).edge, 3) for depth in (1, 2, 5, 10)]
+        [4.0, 6.75, 14.93, 28.531]
+    """
+    _layers(depth)
+    return Product((depth + 1) * (1 + 1 / depth) ** depth, 1.0, float(depth))
+
+
+def product_moment(depth: int, order: int) -> float:
+    r"""Moment of the eigenvalues of JJᵀ for a product of Gaussian layers: a Fuss-Catalan number.
+
+    .. math::  \frac{1}{Lk + 1} \binom{(L+1) k}{k}
+
+    Args:
+        depth: L.
+        order: k. Not negative.
+
+    Returns:
+        The mean of λ^k [1].
+
+    Raises:
+        ChainruleError: E501 for a depth below 1 or a negative order.
+
+    Source:
+        Penson & Życzkowski (2011).
+
+    Example:
+        >>> [product_moment(2, k) for k in (0, 1, 2, 3)]
+        [1.0, 1.0, 3.0, 12.0]
+    """
+    _layers(depth)
+    if order < 0:
+        raise ChainruleError("E501", f"order={order!r} is no order of a moment.", "It must be 0 or more.", "order=2")
+    return float(math.comb((depth + 1) * order, order) // (depth * order + 1))
+
+
+def product_density(x: Float[np.ndarray, "*m"], depth: int) -> Float[np.ndarray, "*m"]:
+    r"""Density of the eigenvalues of JJᵀ for a product of Gaussian layers, through an angle 0 < φ < π/(L + 1).
+
+    .. math::  x = \frac{\sin^{L+1}((L+1)\varphi)}{\sin\varphi\, \sin^L(L\varphi)}, \qquad
+               \rho = \frac{\sin^2\varphi\, \sin^{L-1}(L\varphi)}{\pi \sin^L((L+1)\varphi)}
+
+    Args:
+        x: Where [1], any shape.
+        depth: L.
+
+    Returns:
+        ρ [1]; 0 outside (0, edge). Near 0 it grows like x^(-L/(L+1)).
+
+    Error:
+        Relative 1e-12.
+
+    Raises:
+        ChainruleError: E501 for a depth below 1.
+
+    Source:
+        Forrester & Liu (2015), Raney distributions and random matrix theory, https://arxiv.org/abs/1404.5759
+
+    Example:
+        At L = 1 it is the Marchenko-Pastur law of square matrices:
+
+        >>> product_density(np.array([2.0]), depth=1).round(6)
+        array([0.159155])
+    """
+    edge = product(depth).edge
+    flat = np.asarray(x, dtype=np.float64)
+
+    def height(at: float) -> float:
+        if not 0 < at < edge:
+            return 0.0
+        # rest = π/(L + 1) - φ is what is small where the eigenvalue is; sin((L+1)φ) = sin((L+1) rest)
+        rest = optimize.brentq(lambda r: _log_place(r, depth) - math.log(at), 1e-280, math.pi / (depth + 1) * (1 - 1e-15),
+                               xtol=1e-300, rtol=1e-15, maxiter=2000)  # fmt: skip
+        phi = math.pi / (depth + 1) - rest
+        last = math.sin((depth + 1) * rest)
+        return math.sin(phi) ** 2 * math.sin(depth * phi) ** (depth - 1) / (math.pi * last**depth)
+
+    return np.array([height(float(at)) for at in flat.ravel()]).reshape(flat.shape)
+
+
+def _log_place(rest: float, depth: int) -> float:
+    """The logarithm of x at φ = π/(L + 1) - rest."""
+    phi = math.pi / (depth + 1) - rest
+    return (
+        (depth + 1) * math.log(math.sin((depth + 1) * rest)) - math.log(math.sin(phi)) - depth * math.log(math.sin(depth * phi))
+    )
+
+
+def jacobian_spread(activation: Activation, depth: int, q: float = 1.0, weights: str = "gaussian") -> float:
+    r"""Relative variance of the eigenvalues of JJᵀ for the Jacobian of a random network: 0 is dynamical isometry.
+
+    .. math::  \frac{\sigma^2_{JJ^\top}}{\bar\lambda^2} = L \left(\frac{\mu_2}{\mu_1^2} - 1 - s_1\right), \qquad
+               \mu_k = \mathbb{E}_{z \sim N(0, q)}[\varphi'(z)^{2k}], \quad s_1 = -1 \text{ (Gaussian)}, 0 \text{ (orthogonal)}
+
+    Args:
+        activation: φ.
+        depth: L, number of layers.
+        q: Mean squared pre-activation of every layer [activation²].
+        weights: ``gaussian`` or ``orthogonal``.
+
+    Returns:
+        Variance over squared mean [1]: L for linear Gaussian layers, 0 for linear orthogonal ones.
+
+    Error:
+        Relative 1e-13; of the formula itself, terms of order L²/width.
+
+    Raises:
+        ChainruleError: E402 for other weights, E501 for a depth below 1.
+
+    Source:
+        Pennington, Schoenholz & Ganguli (2018), The emergence of spectral universality in deep networks,
+        https://arxiv.org/abs/1802.09979
+
+    Example:
+        >>> [jacobian_spread(ACTIVATIONS["relu"], 5, weights=w) for w in ("gaussian", "orthogonal")]
+        [10.0, 5.0]
+    """
+    _layers(depth)
+    first = expectation(lambda z: activation.slope(z) ** 2, q, activation.kinks)
+    second = expectation(lambda z: activation.slope(z) ** 4, q, activation.kinks)
+    spread = depth * (second / first**2 - 1 - WEIGHTS[weights])
+    # linear orthogonal layers: what rounding leaves of 0
+    return spread if abs(spread) > 1e-12 * depth else 0.0
+
+
+def _layers(depth: int) -> None:
+    if depth < 1:
+        raise ChainruleError("E501", f"depth={depth!r} is no number of layers.", "It must be 1 or more.", "depth=5")
+
+
+def _positive(ratio: float, variance: float) -> None:
+    if not (0 < ratio < math.inf and 0 < variance < math.inf):
+        raise ChainruleError(
+            "E501",
+            f"ratio={ratio!r}, variance={variance!r} are no covariance of rows.",
+            "Both must be positive and finite.",
+            "ratio=0.5 variance=1",
+        )
