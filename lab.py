@@ -5,6 +5,7 @@
   test     the everyday tests; --slow: all of them; --slow-only: the slow ones; other options go to pytest
   check    format, lint, types, architecture, docs, tests, doctests; --no-tests: all but the last two
   golden   write the expected texts in tests/golden anew; review the difference
+  bench    chainrule beside what people would otherwise use, timed; `bench --help` tells the parts
   setup    make the environment ready and do nothing else
 
   list  show  theory  run  train  data  verify  new
@@ -61,6 +62,10 @@ FAILURES = {  # what a program says: what it means and what to do, exit status (
         69,
     ),
 }
+
+PEERS = ("jax", "keras", "threadpoolctl", "curvlinops")  # what `bench` imports beside chainrule's own libraries
+# curvlinops asks for torchvision, which would bring another torch; what it imports is only this
+CURVLINOPS = ("curvlinops-for-pytorch>=3", "linear_operator", "einops", "einconv", "opt_einsum", "tqdm")
 
 Run = Callable[[str, Sequence[object]], tuple[int, str]]  # (words for the screen, command) → (exit status, output)
 
@@ -275,6 +280,20 @@ def install(words: str, arguments: Sequence[object], python: Path, run: Run) -> 
     raise explained(f"installing {words}", said)
 
 
+def install_peers(root: Path, python: Path, run: Run) -> None:
+    """The extra ``bench``, where it is missing. Without it the benchmark runs too, and says who could not take part."""
+    there = "import sys; from importlib.util import find_spec as f; sys.exit(not all(f(n) for n in sys.argv[1:]))"
+    if run("", [python, "-c", there, *PEERS])[0] == 0:
+        return
+    links = [word for folder in find_links(python, run) for word in ("--find-links", folder)]
+    pins = ["-c", root / "constraints.txt", "-c", root / ".venv" / "torch.txt", *links]
+    try:
+        install("the peers of the benchmark", [*pins, "-e", ".[bench]"], python, run)
+        install("curvlinops", [*pins, "--no-deps", *CURVLINOPS], python, run)
+    except Stop as stop:
+        say(f"lab.py: {stop} Those that are missing are left out.")
+
+
 # verbs ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -326,6 +345,8 @@ def main(words: Sequence[str]) -> int:
             return 0
         if verb == "check":
             return check(python, options, run)
+        if verb == "bench":
+            install_peers(ROOT, python, run)
     except (Stop, OSError) as error:
         stop = error if isinstance(error, Stop) else explained("set-up", str(error))
         say(f"lab.py: {stop}")
@@ -337,6 +358,9 @@ def main(words: Sequence[str]) -> int:
         os.chdir(ROOT)
         command = pytest(options) if verb == "test" else ["pytest", "-q", "--rewrite-goldens", "tests", *options]
         return become([python, "-m", *command])
+    if verb == "bench":
+        os.chdir(ROOT)
+        return become([python, "-m", "bench", *options])
     return become([python, "-m", "chainrule", verb, *options])
 
 

@@ -112,10 +112,15 @@ def default_engine() -> Engine:
     return engine
 
 
-def chainrule(
-    condition: Condition, epochs: int, replicas: Sequence[int], engine: Engine | None = None
-) -> Contender:
-    """chainrule's default engine, on cohorts of as many seeds as ``carry_out`` computes together."""
+def engine_name(engine: Engine) -> str:
+    """An engine as the tables name it."""
+    if engine is manual:
+        return "chainrule.experiment.engines.manual"
+    return f"{engine.__module__}.{getattr(engine, '__name__', type(engine).__name__)}"
+
+
+def chainrule(condition: Condition, epochs: int, replicas: Sequence[int], engine: Engine | None = None) -> Contender:
+    """The default engine of chainrule, on cohorts of as many seeds as ``carry_out`` computes together."""
     engine = engine or default_engine()
     block = min(seed_block(condition), len(replicas))
     blocks = [tuple(replicas[i : i + block]) for i in range(0, len(replicas), block)]
@@ -141,5 +146,5 @@ def predicted(state: State, x: np.ndarray) -> np.ndarray:
 
 
 def chainrule_torch(condition: Condition, epochs: int, replicas: Sequence[int]) -> Contender:
-    """chainrule's torch engine: stacked tensors and gradients derived by hand."""
+    """The torch engine of chainrule: stacked tensors and gradients derived by hand."""
     return chainrule(condition, epochs, replicas, manual)

@@ -36,7 +36,7 @@ def networks(task: Task) -> list[torch.nn.Sequential]:
 
 
 def optimiser(task: Task, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """torch's own form of the condition's optimiser."""
+    """PyTorch's form of the condition's optimiser."""
     c = task.condition
     if c.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), lr=task.halved, betas=(c.momentum, c.beta2))
@@ -44,7 +44,7 @@ def optimiser(task: Task, model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def torch_loss(task: Task) -> tuple[torch.nn.Module, torch.Tensor]:
-    """torch's loss, and the targets in the form that it is fastest with."""
+    """PyTorch's loss, and the targets in the form that it is fastest with."""
     if task.classes:
         return torch.nn.CrossEntropyLoss(), torch.tensor(task.y.argmax(1))
     return torch.nn.MSELoss(), torch.tensor(task.y)
@@ -148,8 +148,12 @@ def sklearn_mlp(condition: Condition, epochs: int, replicas: Sequence[int]) -> C
 
     def run() -> None:
         for model in models:
-            model.n_iter_ = 0
-            model.fit(given.x, y)
+            if condition.optimiser == "sgd":
+                model.n_iter_ = 0
+                model.fit(given.x, y)
+            else:  # fit would forget the optimiser's memory
+                for _ in range(epochs):
+                    model.partial_fit(given.x, y)
 
     def outputs(x: np.ndarray) -> np.ndarray:
         if given.classes:

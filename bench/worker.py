@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -74,18 +75,15 @@ class Worker:
     def tell(self, message: object) -> None:
         """Send a line."""
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # the next answer says how it ended
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the next answer says how it ended
 
     def heard(self) -> dict[str, Any]:
         """Wait for a line.
 
         Raises:
-            Absent: If the worker says that it cannot.
-            RuntimeError: If it ended without a word, as one does that is killed for its memory.
+            Absent: If it says that it cannot, or ends without a word, as one does that is killed for its memory.
         """
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -126,10 +124,8 @@ class Worker:
         """End the process."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None and not pipe.closed:
-                try:
+                with suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -199,7 +195,7 @@ def prepared(name: str, arguments: Mapping[str, Any]) -> Job:
 
 
 def limit_torch(threads: int) -> None:
-    """torch reads its number of threads at import; a job that changed it is not what was asked for."""
+    """PyTorch reads its number of threads at import; a job that changed it is not what was asked for."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != threads:
         raise Absent(f"torch has {torch.get_num_threads()} threads and was given {threads}")
@@ -213,7 +209,9 @@ def threads_in_use(allowed: int) -> dict[str, int]:
     """
     from threadpoolctl import threadpool_info  # after the job's own imports: what is loaded later is seen as well
 
-    found = {f"{pool['internal_api']} {pool['version'] or ''}".strip(): pool["num_threads"] for pool in threadpool_info()}
+    found = {
+        f"{pool['internal_api']} {pool['version'] or ''}".strip(): pool["num_threads"] for pool in threadpool_info()
+    }
     more = {name: count for name, count in found.items() if count > allowed}
     if more:
         raise Absent(f"more than {allowed} thread(s): {more}")

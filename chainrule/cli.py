@@ -4,8 +4,7 @@ import json
 import pkgutil
 import signal
 import sys
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,14 +20,14 @@ from rich.table import Table as Grid
 from chainrule import claims, dataset
 from chainrule.errors import ChainruleError
 from chainrule.evidence.claim import KINDS, Claim
-from chainrule.evidence.conduct import conduct
-from chainrule.evidence.evaluation import Evaluation
+from chainrule.evidence.conduct import conduct_all, conduct_and_keep
+from chainrule.evidence.evaluation import Evaluation, Sheet
 from chainrule.evidence.finding import Finding
-from chainrule.evidence.shelf import keep, look_up
+from chainrule.evidence.shelf import look_up
 from chainrule.experiment.environment import versions
 from chainrule.experiment.executors.as_it_pays import as_it_pays
 from chainrule.experiment.executors.in_process import in_process
-from chainrule.experiment.executors.job import Executor
+from chainrule.experiment.executors.job import Executor, Job
 from chainrule.experiment.executors.memory import stated
 from chainrule.experiment.executors.on_dask import on_dask
 from chainrule.experiment.executors.on_processes import on_processes
@@ -41,11 +40,12 @@ from chainrule.lookup import (
     is_claim,
     names_of_claims,
     record,
-    seconds_taken,
 )
 from chainrule.store import disk
 from chainrule.store.objects import Store, open_store
 from chainrule.table import nearest
+from chainrule.workflows.axes import Axis
+from chainrule.workflows.sweep import Sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,6 +202,8 @@ def theory(
             )
         for found in listed.values():
             out.print(f"[bold]{found.name}[/bold] {' '.join(found.arguments)}\n    {found.summary}", soft_wrap=True)
+        ways = "; ".join(f"{name}: {words}" for name, words in formulas.COLUMNS.items())
+        out.print(f"\nx and y of a formula may come from a table: csv=FILE target=COLUMN columns=… ({ways}).")
         return None
     value = formulas.evaluate(formula, pairs(arguments or []))
     if as_json:
@@ -218,6 +220,10 @@ def run(
     names: Names = None,
     profile: Profile = "quick",
     every: Annotated[bool, typer.Option("--all", help="Every claim.")] = False,
+    executor: Where = "auto",
+    workers: Workers = 0,
+    address: Address = "",
+    memory: Memory = "",
     as_json: Json = False,
 ) -> None:
     """Conduct claims: predict, register, train, measure, judge. What is stored is not computed again.
@@ -230,11 +236,13 @@ def run(
         )
     store = the_store()
     with telling_of_damage(store):
-        found = [(claim, conducted(claim, checked(profile), store, quiet=as_json)) for claim in chosen(names or [])]
+        place = the_executor(executor, workers, address, memory)
+        wanted = chosen(names or [])
+        findings = conducted(wanted, checked(profile), store, place, quiet=as_json)
     if as_json:
-        say_json([record(claim, finding, store) for claim, finding in found])
+        say_json([record(claim, finding, store) for claim, finding in zip(wanted, findings, strict=True)])
     else:
-        print_verdicts([finding for _, finding in found])
+        print_verdicts(findings)
 
 
 @app.command()
@@ -248,6 +256,10 @@ def train(
     target: Annotated[str, typer.Option(help="With --data FILE: the column to predict.")] = "",
     task: Annotated[str, typer.Option(help="With --data FILE: classification, regression or auto.")] = "auto",
     missing: Annotated[str, typer.Option(help="With --data FILE: error, drop-rows or median.")] = "error",
+    executor: Where = "auto",
+    workers: Workers = 0,
+    address: Address = "",
+    memory: Memory = "",
     as_json: Json = False,
 ) -> None:
     """Train one network by many seeds, choose on validation, test once, lay the baselines beside.
@@ -270,11 +282,60 @@ def train(
     condition = condition_for(name, given, epochs)
     store = the_store()
     with telling_of_damage(store):
-        evaluation = watched(evaluate(condition, seeds, store), f"train {name}", quiet=as_json)
+        place = the_executor(executor, workers, address, memory)
+        evaluation = watched(evaluate(condition, seeds, store, executor=place), f"train {name}", quiet=as_json)
     if as_json:
         say_json(msgspec.to_builtins(evaluation))
     else:
         print_evaluation(evaluation)
+
+
+@app.command()
+def sweep(
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="data=NAME, then axes: lr=0.003..0.3:log9 dropout=0..0.5:6 widths=64,64|208,208 batch=32."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Networks per condition or trial; seeds=20 says the same.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows; 0 takes the data set's default.")] = 0,
+    search: Annotated[int, typer.Option(help="No grid, but so many trials proposed by Optuna, in batches.")] = 0,
+    storage: Annotated[str, typer.Option(help="With --search: URL of its database; a file in the store if empty.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Folder for results.csv, .parquet, .json and the figure.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Train more than 100,000 networks.")] = False,
+    as_json: Json = False,
+    where: Where = "auto",
+    workers: Workers = 0,
+    address: Address = "",
+    memory: Memory = "",
+) -> None:
+    """Train a grid of settings by many seeds each, choose on validation, test the chosen one; or search in it.
+
+    Examples: chainrule sweep data=california lr=0.003..0.3:log9 widths=64,64|208,208 seeds=20 --to results
+    · chainrule sweep data=digits lr=0.0003..0.03:log dropout=0..0.6 --search 200
+    """
+    from chainrule.workflows import search as searching
+    from chainrule.workflows import sweep as sweeping
+    from chainrule.workflows.axes import read_order
+    from chainrule.workflows.sweep_files import record
+
+    data, axes, seeds = read_order(pairs(changes or []), seeds)
+    store, executor = the_store(), the_executor(where, workers, address, memory)
+    if search:
+        plan = searching.Plan(data, axes, epochs, seeds)
+        work = searching.search(plan, search, storage or searching.beside(store), store, executor)
+    else:
+        searching.refuse_storage(storage)
+        size = sweeping.allowed(sweeping.size(data, axes, epochs, seeds), yes)
+        err.print(sweeping.in_words(size), markup=False, soft_wrap=True)
+        work = sweeping.sweep(data, axes, epochs, seeds, store, executor=executor)
+    with telling_of_damage(store):
+        found = watched(work, f"sweep {data}", quiet=as_json)
+    if as_json:
+        say_json(record(found))
+    else:
+        print_sweep(found)
+    if to:
+        write_sweep(found, axes, to)
 
 
 @app.command()
@@ -286,6 +347,10 @@ def report(
         str, typer.Option(help="Data sets to train on, joined by commas.")
     ] = "digits,mnist_5k,diabetes",
     seeds: Annotated[int, typer.Option(help="Seeds of each workflow.")] = 5,
+    executor: Where = "auto",
+    workers: Workers = 0,
+    address: Address = "",
+    memory: Memory = "",
 ) -> None:
     """Conduct every claim, train both workflows, and write it all as PDF and HTML. Interrupted, it continues.
 
@@ -294,15 +359,18 @@ def report(
     from chainrule.report.document import document
     from chainrule.report.publish import publish
     from chainrule.workflows.defaults import condition_for
-    from chainrule.workflows.train import evaluate
+    from chainrule.workflows.train import evaluate, evaluation_job
 
     store = the_store()
     with telling_of_damage(store):
-        findings = [conducted(claim, checked(profile), store) for claim in chosen(names or [])]
-        evaluations = []
-        for name in [part for part in workflows.split(",") if part]:
-            work = evaluate(condition_for(name, {}, 0), seeds, store)
-            evaluations.append(watched(work, f"train {name}"))
+        place = the_executor(executor, workers, address, memory)
+        conditions = {name: condition_for(name, {}, 0) for name in workflows.split(",") if name}
+        beside = [evaluation_job(condition, seeds, store) for condition in conditions.values()]
+        findings = conducted(chosen(names or []), checked(profile), store, place, beside)
+        evaluations = [
+            watched(evaluate(condition, seeds, store, executor=place), f"train {name}")
+            for name, condition in conditions.items()
+        ]
     with err.status("writing the report"):
         about = {"profile": profile, **versions()}
         paths = publish(document(findings, evaluations, about), folder)
@@ -430,7 +498,7 @@ def the_executor(where: str, workers: int, address: str, memory: str) -> Executo
         return on_dask(workers, address, stated(memory))
     if where == "ray":
         return on_ray(workers, address, stated(memory))
-    known = ("auto", "in_process", "processes", "dask", "ray")
+    known = ["auto", "in_process", "processes", "dask", "ray"]
     raise ChainruleError(
         "E402", f"executor={where!r} is not known.", f"{nearest(where, known)}Known: {', '.join(known)}.", "correct it"
     )
@@ -458,15 +526,31 @@ def pairs(words: list[str]) -> dict[str, str]:
     return result
 
 
-def conducted(claim: Claim, profile: str, store: Store, quiet: bool = False) -> Finding:
-    """A claim's finding, its progress drawn, put on the shelf; how long it took goes to the journal."""
-    began = time.perf_counter()
-    finding = watched(conduct(claim, profile, store), claim.id, quiet)
-    if finding.provenance.plan not in seconds_taken(store):
-        taken = round(time.perf_counter() - began, 2)
-        store.note(json.dumps({"plan": finding.provenance.plan, "seconds": taken}))
-    keep(store, finding)
-    return finding
+def conducted(
+    wanted: list[Claim],
+    profile: str,
+    store: Store,
+    executor: Executor,
+    beside: Sequence[Job] = (),
+    quiet: bool = False,
+) -> list[Finding]:
+    """The findings of some claims, progress drawn. A single one is divided into shards, several are done side by side.
+
+    Args:
+        wanted: The claims.
+        profile: ``quick`` or ``full``.
+        store: Where everything is kept.
+        executor: Where it is computed.
+        beside: What else is to be done by the way.
+        quiet: Draw nothing.
+    """
+    if len(wanted) + len(beside) > 1:
+        watched(conduct_all(wanted, profile, store, executor, beside), f"{len(wanted)} claims", quiet)
+    found = []
+    for claim in wanted:
+        finding = look_up(store, profile, claim.id) if len(wanted) + len(beside) > 1 else None
+        found.append(finding or watched(conduct_and_keep(claim, profile, store, executor), claim.id, quiet))
+    return found
 
 
 @contextmanager
@@ -499,6 +583,8 @@ def watched(work: Generator[Progress, None, Result], title: str, quiet: bool = F
         task = bars.add_task(f"{title:<32}", total=None, steps="")
         while True:
             words = f"step {at.step}/{at.steps}" if at.step else ""
+            if at.note:
+                err.print(at.note, markup=False)
             bars.update(task, completed=at.shard, total=at.shards, steps=words)
             try:
                 at = next(work)
@@ -529,12 +615,7 @@ def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
     """The tables of a trained run."""
     out.print(f"\n{evaluation.title}: {evaluation.task}, {evaluation.seeds} seeds", markup=False, style="bold")
     for sheet in evaluation.sheets[: 1 if brief else None]:
-        out.print(sheet.title, markup=False)
-        grid = Grid("", *sheet.columns, box=None, pad_edge=False)
-        for name, quantities in sheet.rows:
-            grid.add_row(name, *(quantity_text(q.mean, q.low, q.high) for q in quantities))
-        out.print(grid)
-        out.print("")
+        print_sheet(sheet)
     if evaluation.diverged:
         err.print(
             f"warning W501: {evaluation.diverged} of {evaluation.seeds} networks diverged.\n"
@@ -543,6 +624,45 @@ def print_evaluation(evaluation: Evaluation, brief: bool = False) -> None:
             markup=False,
         )
     out.print(f"run {evaluation.run[:12]}   Next: chainrule show {evaluation.run[:12]} --to torch", markup=False)
+
+
+def print_sheet(sheet: Sheet) -> None:
+    """A table of quantities with their intervals."""
+    out.print(sheet.title, markup=False)
+    grid = Grid("", *sheet.columns, box=None, pad_edge=False)
+    for name, quantities in sheet.rows:
+        grid.add_row(name, *(quantity_text(q.mean, q.low, q.high) for q in quantities))
+    out.print(grid)
+    out.print("")
+
+
+def print_sweep(found: Sweep) -> None:
+    """The conditions of a sweep, the test of the chosen one, and what to be careful about."""
+    from chainrule.workflows.sweep import command, sheet, warnings
+
+    out.print(f"\n{found.title}: {len(found.tried)} conditions, {found.seeds} seeds each", markup=False, style="bold")
+    for table in filter(None, (sheet(found, most=30), found.test)):
+        print_sheet(table)
+    for text in warnings(found):
+        err.print(text, markup=False, soft_wrap=True)
+    out.print(f"Next: {command(found)}", markup=False, soft_wrap=True)
+
+
+def write_sweep(found: Sweep, axes: tuple[Axis, ...], folder: Path) -> None:
+    """A sweep as tables and as a figure."""
+    from chainrule.report.draw import png, svg
+    from chainrule.workflows.sweep_figure import figure
+    from chainrule.workflows.sweep_files import files, without_parquet
+
+    picture = figure(found, axes)
+    disk.make_folder(folder)
+    contents = files(found) | {"figure.svg": svg(picture), "figure.png": png(picture)}
+    contents["figure.txt"] = f"{picture.caption}\n".encode()
+    for name, data in contents.items():
+        disk.write_atomic(folder / name, data)
+    for text in without_parquet(contents):
+        err.print(text, markup=False, soft_wrap=True)
+    err.print(f"written: {folder} ({', '.join(sorted(contents))})", markup=False, soft_wrap=True)
 
 
 def quantity_text(mean: float | None, low: float | None, high: float | None) -> str:

@@ -2,7 +2,6 @@
 
 import json
 
-import msgspec
 import numpy as np
 
 from chainrule import claims
@@ -10,6 +9,7 @@ from chainrule.catalogue import collect
 from chainrule.errors import ChainruleError
 from chainrule.evidence.claim import KINDS, Claim
 from chainrule.evidence.finding import Finding
+from chainrule.evidence.shelf import seconds_taken
 from chainrule.experiment.condition import Condition, settings
 from chainrule.experiment.protocol import Protocol
 from chainrule.store.objects import Store
@@ -56,12 +56,6 @@ def chosen(names: list[str]) -> list[Claim]:
             )
         result += [c for c in matching if c not in result]
     return result
-
-
-def seconds_taken(store: Store) -> dict[str, float]:
-    """Plan → seconds of the run that first completed it, from the journal, which nothing hashes."""
-    notes = [msgspec.json.decode(line) for line in store.notes()]
-    return {note["plan"]: note["seconds"] for note in reversed(notes) if "plan" in note}
 
 
 def elsewhere(claim: Claim, changes: dict[str, str]) -> list[dict[str, object]]:

@@ -1,6 +1,12 @@
 """conduct(claim): predict, register, train, measure, compare, judge. The whole pipeline."""
 
-from collections.abc import Generator
+import json
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
@@ -9,23 +15,29 @@ from chainrule.evidence.claim import Claim, Part
 from chainrule.evidence.comparison import Comparison
 from chainrule.evidence.finding import Finding, PartFinding, Provenance
 from chainrule.evidence.plan import Plan, register
+from chainrule.evidence.shelf import keep, look_up, seconds_taken
 from chainrule.experiment.condition import DEFAULTS, architecture
 from chainrule.experiment.environment import data_hashes, equality, machine, versions
-from chainrule.experiment.protocol import REGISTERED, Protocol, Run
-from chainrule.experiment.training import Progress, carry_out
+from chainrule.experiment.executors.job import Executor, Job, Work, shared_store
+from chainrule.experiment.protocol import REGISTERED, Protocol, Run, Trials
+from chainrule.experiment.training import Progress, bytes_needed, carry_out, send, shards
+from chainrule.store import disk
 from chainrule.store.objects import Store
 
 Rows = tuple[tuple[float | None, ...], ...]
 CONFIDENCE = {"quick": 0.95, "full": 0.99}  # simultaneous within a claim
 
 
-def conduct(claim: Claim, profile: str, store: Store) -> Generator[Progress, None, Finding]:
+def conduct(
+    claim: Claim, profile: str, store: Store, executor: Executor | None = None
+) -> Generator[Progress, None, Finding]:
     """Carry out a claim: predict, register, train, measure, compare, judge.
 
     Args:
         claim: What is tested.
         profile: ``"quick"`` or ``"full"``.
         store: Where the plan and every network are kept; what is there is not computed again.
+        executor: Where shards are computed; in this process if none is given.
 
     Yields:
         Progress of the training.
@@ -35,6 +47,8 @@ def conduct(claim: Claim, profile: str, store: Store) -> Generator[Progress, Non
     """
     plan = register(claim, profile, store)  # no network exists yet
     points = sum(len(rows) * len(rows[0]) for rows in plan.predicted)
+    if executor is not None:  # the shards of all parts and controls at once
+        yield from send(protocols(claim, profile), store, executor)
     parts = []
     for i, part in enumerate(claim.parts):
         runs = yield from carry_out(part.protocol(profile), store)
@@ -66,6 +80,78 @@ def conduct(claim: Claim, profile: str, store: Store) -> Generator[Progress, Non
         tuple(parts),
         provenance(claim, plan, profile),
     )
+
+
+def conduct_and_keep(
+    claim: Claim, profile: str, store: Store, executor: Executor | None = None
+) -> Generator[Progress, None, Finding]:
+    """Conduct a claim and put its finding on the shelf; how long it took goes to the journal. As ``conduct``."""
+    began = time.perf_counter()
+    finding = yield from conduct(claim, profile, store, executor)
+    if finding.provenance.plan not in seconds_taken(store):
+        taken = round(time.perf_counter() - began, 2)
+        store.note(json.dumps({"plan": finding.provenance.plan, "seconds": taken}))
+    keep(store, finding)
+    return finding
+
+
+def conduct_all(
+    claims: Sequence[Claim], profile: str, store: Store, executor: Executor, beside: Sequence[Job] = ()
+) -> Generator[Progress, None, None]:
+    """Conduct claims side by side, each as a whole, longest first where that is known; findings go to the shelf.
+
+    Args:
+        claims: What is tested.
+        profile: ``"quick"`` or ``"full"``.
+        store: Where everything is kept.
+        executor: Where claims are conducted.
+        beside: Other jobs to be done along with them.
+
+    Yields:
+        Progress; a claim is a shard.
+    """
+    known = seconds_taken(store)
+    ordered = sorted(claims, key=lambda claim: -known_seconds(claim, profile, store, known))
+    jobs = [
+        Job(
+            f"{__name__}:conduct_named",
+            {"module": claim.module, "profile": profile, "store": str(store.folder.absolute())},
+        )
+        for claim in ordered
+    ]
+    need = max((bytes_of(claim, profile) for claim in claims), default=0)
+    yield from executor(Work([*beside, *jobs], len(beside) + len(jobs), need, "the largest shard of these claims"))
+
+
+def known_seconds(claim: Claim, profile: str, store: Store, known: dict[str, float]) -> float:
+    """How long a claim took when it was first conducted; infinite where that is not known: it may be the longest."""
+    with suppress(ChainruleError):  # a finding that cannot be read will be replaced
+        if finding := look_up(store, profile, claim.id):
+            return known.get(finding.provenance.plan, math.inf)
+    return math.inf
+
+
+def bytes_of(claim: Claim, profile: str) -> int:
+    """Memory that the largest shard of a claim takes [bytes]."""
+    networks = [p for p in protocols(claim, profile) if isinstance(p, Protocol)]
+    return max((bytes_needed(shard) for p in networks for shard in shards(p)), default=0)
+
+
+def protocols(claim: Claim, profile: str) -> list[Protocol | Trials]:
+    """What a claim carries out: each part, and its control."""
+    return [p for part in claim.parts for p in (part.protocol(profile), part.as_control.protocol(profile))]
+
+
+def conduct_named(module: str, profile: str, store: str) -> Iterator[Progress]:
+    """Conduct the claim of a module in a worker; its finding is on the shelf before this ends.
+
+    Raises:
+        ChainruleError: E506 if the store is not that of the process that sent the job.
+    """
+    place = Store(Path(store))
+    if not disk.is_file(place.folder / "FORMAT"):
+        raise shared_store(place.folder)
+    yield from conduct_and_keep(import_module(module).claim, profile, place)
 
 
 def compare(
@@ -152,8 +238,8 @@ def described(part: Part, profile: str) -> str:
 
 def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
     """Where a finding comes from."""
-    protocols = [p for part in claim.parts for p in (part.protocol(profile), part.as_control.protocol(profile))]
-    first = min(p.first for p in protocols)
+    used = protocols(claim, profile)
+    first = min(p.first for p in used)
     return Provenance(
         plan=plan.address,
         claim_file=plan.claim_file,
@@ -163,5 +249,5 @@ def provenance(claim: Claim, plan: Plan, profile: str) -> Provenance:
         versions=versions(),
         machine=machine(),
         equality=equality(),
-        data=data_hashes(protocols),
+        data=data_hashes(used),
     )

@@ -39,3 +39,9 @@ def look_up(store: Store, profile: str, name: str) -> Finding | None:
             f"{error}.",
             f"delete the file and run: chainrule run {name} --profile {profile}",
         ) from None
+
+
+def seconds_taken(store: Store) -> dict[str, float]:
+    """Plan → seconds of the run that first completed it, from the journal, which nothing hashes."""
+    notes = [msgspec.json.decode(line) for line in store.notes()]
+    return {note["plan"]: note["seconds"] for note in reversed(notes) if "plan" in note}

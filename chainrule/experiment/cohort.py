@@ -23,6 +23,7 @@ from chainrule.randomness import stream
 OPTIMISER_HYPER = ("lr", "momentum", "beta2", "weight_decay", "l1")  # in float64: 1 - β₂ is formed before it is rounded
 NOISE_HYPER = ("dropout", "input_noise", "gradient_noise")
 EPSILON = 1e-8  # of Adam and RMSprop: the value of Kingma & Ba (2015) and of torch
+ORDER_BLOCK = 16_384  # rows whose orders are drawn from one stream
 MASK_BLOCK = 32  # steps of dropout masks drawn from one stream: opening a stream costs as much as 4,000 numbers
 
 
@@ -113,12 +114,22 @@ class Cohort:
         if self.batch == self.rows:
             return self.train
         epoch, within = divmod(step, self.epoch)
-        order = self._keep("batch order", epoch, lambda: self._orders(epoch))
-        return order[:, within * self.batch : (within + 1) * self.batch]
+        return self.order(epoch)[:, within * self.batch : (within + 1) * self.batch]
 
-    def _orders(self, epoch: int) -> Tensor:
-        orders = [stream(r, "batch order", epoch).permutation(self.rows) for r in self.replicas]
-        return torch.gather(self.train, 1, torch.from_numpy(np.stack(orders)))
+    def order(self, epoch: int) -> Int[Tensor, "S N"]:
+        """The rows of one pass over the data, in the order of that pass.
+
+        Passes over few rows are drawn several from one stream, since opening a stream costs as much as 1,500 numbers.
+        """
+        together = max(1, ORDER_BLOCK // self.rows)
+        block, within = divmod(epoch, together)
+
+        def drawn() -> Tensor:
+            streams = [stream(r, "batch order", block) for r in self.replicas]
+            orders = np.stack([[s.permutation(self.rows) for _ in range(together)] for s in streams])
+            return torch.gather(self.train.unsqueeze(1).expand(-1, together, -1), 2, torch.from_numpy(orders))
+
+        return self._keep("batch order", block, drawn)[:, within]
 
     def masks(self, step: int) -> tuple[Tensor, ...]:
         """Dropout factors 0 or 1/(1 - p) per hidden layer [C, S, B, n_l]; none if no member drops.

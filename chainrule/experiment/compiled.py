@@ -115,11 +115,11 @@ def compiled(state: State, steps: int) -> State:
             memory.numpy(),
             bytes_,
             pixels,
-            cohort.centre[:, 0].numpy(),
+            cohort.centre[:, 0].contiguous().numpy(),
             (1 / cohort.spread[:, 0]).numpy(),
             cohort.y.numpy(),
-            cohort.target_centre[:, 0].numpy(),
-            cohort.target_spread[:, 0].numpy(),
+            cohort.target_centre[:, 0].contiguous().numpy(),
+            cohort.target_spread[:, 0].contiguous().numpy(),
             batches(cohort, start, count),
             rates(cohort, start, count),
             uniforms(cohort, start, count),
@@ -158,8 +158,16 @@ def pieces(cohort: Cohort, start: int, steps: int) -> Iterator[tuple[int, int]]:
 def batches(cohort: Cohort, start: int, steps: int) -> np.ndarray:
     """[S, n, B] rows of every step; [S, 1, B] for full batches, which are the same at every step."""
     if cohort.batch == cohort.rows:
-        return cohort.train.unsqueeze(1).numpy()
-    return torch.stack([cohort.batch_rows(t) for t in range(start, start + steps)], dim=1).numpy()
+        return cohort.train.unsqueeze(1).contiguous().numpy()
+    parts = []
+    step = start
+    while step < start + steps:
+        epoch, within = divmod(step, cohort.epoch)
+        count = min(cohort.epoch - within, start + steps - step)
+        rows = cohort.order(epoch)[:, within * cohort.batch : (within + count) * cohort.batch]
+        parts.append(rows.unflatten(1, (count, cohort.batch)))
+        step += count
+    return torch.cat(parts, dim=1).contiguous().numpy()
 
 
 def rates(cohort: Cohort, start: int, steps: int) -> np.ndarray:
@@ -193,4 +201,4 @@ def uniforms(cohort: Cohort, start: int, steps: int) -> np.ndarray:
     if not bool((cohort.hyper["dropout"] > 0).any()):
         return np.empty((1, 1, 1), dtype=np.int16)
     block, within = divmod(start, MASK_BLOCK)
-    return cohort.mask_uniforms(block)[:, within : within + steps].flatten(2).numpy()
+    return cohort.mask_uniforms(block)[:, within : within + steps].flatten(2).contiguous().numpy()

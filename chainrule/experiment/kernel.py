@@ -60,7 +60,7 @@ def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):  # typ
     """Hᵀ[d, batch] at ``h0`` ← the standardised rows, by square blocks that are transposed in registers."""
     count, d = rows.size, pixels.shape[1]
     length = padded(d, width)
-    for first in range(0, batch, width):
+    for first in range(0, padded(count, width), width):
         for i in range(width):
             line = block[i * length : i * length + d]
             if first + i < count:
@@ -246,7 +246,7 @@ def segment(  # type: ignore[no-untyped-def]
     zero, one = number(0), number(1)
     steps, conditions, seeds = losses.shape
     count = rows.shape[2]
-    batch = padded(count, width)
+    batch, vectors = row_length(count, width), padded(count, width) // width
     last = widths.size - 1
     stored = activation != IDENTITY and activation != RELU and activation != LEAKY_RELU
     # places of weights, activations, slopes and errors of every layer
@@ -300,7 +300,7 @@ def segment(  # type: ignore[no-untyped-def]
                     length = row_length(widths[l], width)
                     product(
                         width, w, w0[l], 1, length, scratch, h0[l - 1], batch, scratch, h0[l], batch,
-                        widths[l], batch // width, widths[l - 1] + 1, one, zero, one,
+                        widths[l], vectors, widths[l - 1] + 1, one, zero, one, 3,
                     )  # fmt: skip
                     if l < last:
                         h = scratch[h0[l] : h0[l] + widths[l] * batch]
@@ -324,14 +324,14 @@ def segment(  # type: ignore[no-untyped-def]
                 for l in range(last, 0, -1):
                     length, short = row_length(widths[l], width), padded(widths[l], width)
                     for r in range(0, short, width):
-                        for b in range(0, batch, width):
+                        for b in range(0, vectors * width, width):
                             transpose_block(
                                 scratch, d0[l] + r * batch + b, batch, scratch, turned + b * length + r, length
                             )
                     if l > 1:
                         product(
                             width, w, w0[l], length, 1, scratch, d0[l], batch, scratch, d0[l - 1], batch,
-                            widths[l - 1], batch // width, widths[l], one, zero, one,
+                            widths[l - 1], vectors, widths[l], one, zero, one, 3,
                         )  # fmt: skip
                         size = widths[l - 1] * batch
                         h, delta = scratch[h0[l - 1] : h0[l - 1] + size], scratch[d0[l - 1] : d0[l - 1] + size]
@@ -343,17 +343,17 @@ def segment(  # type: ignore[no-untyped-def]
                         together = n_in + 1 if rate[L2] == zero else n_in
                         product(
                             width, scratch, h0[l - 1], batch, 1, scratch, turned, length, w, w0[l], length,
-                            together, short // width, count, -rate[LR], one - rate[LR] * rate[L2], one,
+                            together, short // width, count, -rate[LR], one - rate[LR] * rate[L2], one, 1,
                         )  # fmt: skip
                         if together == n_in:
                             product(
                                 width, scratch, h0[l - 1] + n_in * batch, batch, 1, scratch, turned, length,
-                                w, w0[l] + n_in * length, length, 1, short // width, count, -rate[LR], one, one,
+                                w, w0[l] + n_in * length, length, 1, short // width, count, -rate[LR], one, one, 1,
                             )  # fmt: skip
                     else:
                         product(
                             width, scratch, h0[l - 1], batch, 1, scratch, turned, length, scratch, g0 + w0[l], length,
-                            n_in + 1, short // width, count, one, zero, one,
+                            n_in + 1, short // width, count, one, zero, one, 1,
                         )  # fmt: skip
                         for part in range(2):
                             a = w0[l] + (n_in * length if part else 0)
@@ -368,7 +368,7 @@ def segment(  # type: ignore[no-untyped-def]
 @compiled
 def scratch_size(widths, count, width):  # type: ignore[no-untyped-def]
     """Numbers of working memory that ``segment`` needs, at most."""
-    batch, last = padded(count, width), widths.size - 1
+    batch, last = row_length(count, width), widths.size - 1
     size, longest = 0, padded(widths[0], width)
     for l in range(last + 1):
         size += 3 * padded(widths[l] + 1, width) * batch

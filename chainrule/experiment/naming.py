@@ -56,7 +56,9 @@ def spelled_out(function: object) -> dict[str, object] | None:
         >>> spelled_out(lambda state: state) is None
         True
     """
-    inner, arguments, bound = function, [], {}
+    inner = function
+    arguments: list[str] = []
+    bound: dict[str, str] = {}
     while isinstance(inner, partial):
         arguments = [*map(repr, inner.args), *arguments]
         bound = {name: repr(value) for name, value in inner.keywords.items()} | bound

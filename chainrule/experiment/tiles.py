@@ -21,7 +21,8 @@ REGISTER = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
 MANY = REGISTER == 64 or not FEATURES.get("sse2")  # 32 registers: AVX-512 and ARM; 16 on other x86 processors
 VECTORS = 3 if MANY else 2
 ROWS = 9 if MANY else 4  # with a row of the right factor and one entry of the left: 9·3 + 3 + 1 = 31 registers, or 11
-DEPTH = 256  # terms of the sum in one go: the two operands of a tile stay in the first-level cache
+AHEAD = 32  # terms: the left factor is asked for early, since its rows may be too far apart for the processor to guess
+DEPTH = 256  # terms of the sum in one go: a panel of the right factor then stays in the first-level cache
 
 WORD = ir.IntType(64)
 HALF = ir.IntType(32)
@@ -66,6 +67,15 @@ def _intrinsic_function(module: ir.Module, name: str, vector: ir.VectorType, arg
     return module.globals.get(full) or ir.Function(module, ir.FunctionType(vector, [vector] * arguments), full)
 
 
+def _prefetch(builder: Builder, place: ir.Value) -> None:
+    """Ask for a line of memory that will be read soon."""
+    name = "llvm.prefetch.p0"
+    byte = ir.IntType(8).as_pointer()
+    kinds = ir.FunctionType(ir.VoidType(), [byte, HALF, HALF, HALF])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kinds, name)
+    builder.call(function, [builder.bitcast(place, byte), HALF(0), HALF(3), HALF(1)])
+
+
 def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) -> ir.Function:
     """C[rows, vectors] ← βC + α A B, A by strides (row, term), B and C by rows of contiguous numbers."""
     name = f"tile.{_bits(scalar)}.{rows}.{vectors}"
@@ -87,6 +97,10 @@ def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) 
 
     builder = Builder(entry)
     lefts = [builder.gep(a, [builder.mul(a_row, WORD(i))]) for i in range(rows)]
+    for i in range(rows):
+        start = builder.gep(c, [builder.mul(c_row, WORD(i))])
+        for j in range(vectors):
+            _prefetch(builder, builder.gep(start, [WORD(j * vector.count)]))
     builder.branch(loop)
 
     builder = Builder(loop)
@@ -95,6 +109,9 @@ def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) 
     right_place = builder.gep(b, [right_offset])
     right = [_load(builder, builder.gep(right_place, [WORD(j * vector.count)]), vector) for j in range(vectors)]
     new = {}
+    ahead = builder.add(left_offset, builder.mul(a_term, WORD(AHEAD)))
+    _prefetch(builder, builder.gep(lefts[0], [ahead]))
+    _prefetch(builder, builder.gep(lefts[-1], [ahead]))
     for i in range(rows):
         left = _splat(builder, builder.load(builder.gep(lefts[i], [left_offset])), vector)
         for j in range(vectors):
@@ -230,26 +247,28 @@ compiled: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy
 
 @compiled
 def product(  # type: ignore[no-untyped-def]
-    width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one
+    width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one, group
 ):
-    """C ← βC + αAB, C of ``rows`` × (``vectors`` · ``width``) numbers; A[i, k] = a[a0 + i·a_row + k·a_term], and so on."""
+    """C ← βC + αAB, C of ``rows`` × (``vectors`` · ``width``) numbers; A[i, k] = a[a0 + i·a_row + k·a_term], and so on.
+
+    ``group`` panels of the right factor are visited for each stripe of the left one: 1 where the left one is smaller.
+    """
     panels = (vectors + VECTORS - 1) // VECTORS
     stripes = (rows + ROWS - 1) // ROWS
     for k in range(0, terms, DEPTH):
         depth = min(DEPTH, terms - k)
         keep = beta if k == 0 else one
-        j = 0
-        for panel in range(panels):
-            v = (vectors - j) // (panels - panel)
+        for first in range(0, panels, group):
             i = 0
             for stripe in range(stripes):
                 r = (rows - i) // (stripes - stripe)
-                tile(
-                    r, v,
-                    a, a0 + i * a_row + k * a_term, a_row, a_term,
-                    b, b0 + k * b_term + j * width, b_term,
-                    c, c0 + i * c_row + j * width, c_row,
-                    depth, alpha, keep,
-                )  # fmt: skip
+                for panel in range(first, min(first + group, panels)):
+                    j, end = panel * vectors // panels, (panel + 1) * vectors // panels
+                    tile(
+                        r, end - j,
+                        a, a0 + i * a_row + k * a_term, a_row, a_term,
+                        b, b0 + k * b_term + j * width, b_term,
+                        c, c0 + i * c_row + j * width, c_row,
+                        depth, alpha, keep,
+                    )  # fmt: skip
                 i += r
-            j += v

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from chainrule.experiment import trials
 from chainrule.experiment.cohort import Cohort, assemble
 from chainrule.experiment.condition import DTYPES, Condition, architecture
 from chainrule.experiment.engines import Engine, State, initial, manual
-from chainrule.experiment.executors.job import Executor, Job, Work, other_code, shared_store
+from chainrule.experiment.executors.job import Executor, Job, Parcel, Work, other_code, shared_store, stays_here
 from chainrule.experiment.executors.job import Progress as Progress  # where those who train look for it
 from chainrule.experiment.executors.memory import check_budget
 from chainrule.experiment.kept import PARAMS, Kept, OnDisk, pack
@@ -183,17 +184,12 @@ def carry_out(
     Raises:
         ChainruleError: E201 if the disk, E502 if the memory is too small for what is to be computed.
     """
+    if executor is not None:
+        yield from send([protocol], store, executor, engine)
     if isinstance(protocol, Trials):
-        return (yield from trials.carry_out(protocol, store, executor))
+        return (yield from trials.carry_out(protocol, store))
     plan, instruments = shards(protocol), observed(protocol)
-    missing = [
-        number
-        for number, shard in enumerate(plan)
-        if not all(store.has(name) for name in addresses(protocol, instruments, shard).values())
-    ]
-    if missing:
-        disk.require_space(store.folder, sum(bytes_stored(protocol, plan[number]) for number in missing))
-        yield from _sent(protocol, [plan[number] for number in missing], len(plan), store, engine, executor)
+    check_room(protocol, store)
     read: dict[tuple[int, int], tuple[str, Readings, Record]] = {}
     for number, shard in enumerate(plan):
         names = addresses(protocol, instruments, shard)
@@ -205,27 +201,70 @@ def carry_out(
     return _gather(protocol, store, read)
 
 
-def _sent(
-    protocol: Protocol, missing: list[Shard], total: int, store: Store, engine: Engine, executor: Executor | None
+def unfinished(protocol: Protocol, store: Store) -> list[Shard]:
+    """The shards of a protocol of which a cell is not stored."""
+    instruments = observed(protocol)
+    return [
+        shard
+        for shard in shards(protocol)
+        if not all(store.has(name) for name in addresses(protocol, instruments, shard).values())
+    ]
+
+
+def check_room(protocol: Protocol, store: Store) -> None:
+    """Refuse early what this process cannot hold, or the disk."""
+    if missing := unfinished(protocol, store):
+        largest = max(missing, key=bytes_needed)
+        check_budget(bytes_needed(largest), 0, described(largest))
+        disk.require_space(store.folder, sum(bytes_stored(protocol, shard) for shard in missing))
+
+
+def send(
+    protocols: Sequence[Protocol | Trials], store: Store, executor: Executor, engine: Engine = manual
 ) -> Iterator[Progress]:
-    """Have an executor compute the shards that are not stored. What it leaves out is computed in this process later."""
-    largest = max(missing, key=bytes_needed)
-    need, what = bytes_needed(largest), described(largest)
-    if executor is None:
-        check_budget(need, 0, what)
+    """Have an executor compute what some protocols need and the store lacks; what it cannot be sent is left out.
+
+    Args:
+        protocols: What will be carried out next; their shards are mixed.
+        store: Where cells are kept.
+        executor: Where they are computed.
+        engine: Advances a State.
+
+    Yields:
+        Progress; a shard, or a block of trials, is one.
+
+    Raises:
+        ChainruleError: E201, E502; E506 if the workers wrote elsewhere; what a worker was refused.
+    """
+    parcels = [
+        trials.parcel(protocol, store) if isinstance(protocol, Trials) else parcel(protocol, store, engine)
+        for protocol in protocols
+    ]
+    for note in dict.fromkeys(parcel.note for parcel in parcels if parcel.note):
+        yield Progress(0, 1, 0, 1, note)
+    works = [parcel.work for parcel in parcels if parcel.work.count]
+    if not works:
         return
-    used = {name: spelled_out(instrument) for name, instrument in protocol.observe.items()}
-    used |= {} if engine is manual else {"engine": spelled_out(engine)}
-    if strangers := [name for name, spelled in used.items() if spelled is None]:
-        check_budget(need, 0, what)
-        yield Progress(0, total, 0, 1, trials.stays_here(strangers[0]))
-        return
-    jobs = (job(protocol, shard, store, engine) for shard in missing)
-    done = total - len(missing)
-    for at in executor(Work(jobs, len(missing), need, what)):
-        yield Progress(done + at.shard, total, at.step, at.steps, at.note)
-    if not any(map(store.has, addresses(protocol, observed(protocol), missing[0]).values())):
+    largest = max(works, key=lambda work: work.need)
+    jobs = chain.from_iterable(work.jobs for work in works)
+    yield from executor(Work(jobs, sum(work.count for work in works), largest.need, largest.what))
+    if not all(store.has(parcel.proof) for parcel in parcels if parcel.work.count):
         raise shared_store(store.folder)
+
+
+def parcel(protocol: Protocol, store: Store, engine: Engine = manual) -> Parcel:
+    """The shards of a protocol that are not stored, as jobs; none if an instrument or the engine has no name."""
+    missing = unfinished(protocol, store)
+    used: dict[str, object] = {name: spelled_out(instrument) for name, instrument in protocol.observe.items()}
+    used |= {} if engine is manual else {"engine": spelled_out(engine)}
+    strangers = [name for name, spelled in used.items() if spelled is None]
+    if not missing or strangers:
+        return Parcel(Work((), 0), note=stays_here(strangers[0]) if missing else "")
+    disk.require_space(store.folder, sum(bytes_stored(protocol, shard) for shard in missing))
+    largest = max(missing, key=bytes_needed)
+    jobs = (job(protocol, shard, store, engine) for shard in missing)
+    proof = next(iter(addresses(protocol, observed(protocol), missing[0]).values()))
+    return Parcel(Work(jobs, len(missing), bytes_needed(largest), described(largest)), proof)
 
 
 def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = manual) -> Job:
@@ -234,7 +273,7 @@ def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = manual)
         f"{__name__}:carry_out_shard",
         {
             "store": str(store.folder.absolute()),
-            "conditions": msgspec.to_builtins(shard.conditions),
+            "conditions": msgspec.json.decode(msgspec.json.encode(shard.conditions)),
             "replicas": list(shard.replicas),
             "observe": {name: spelled_out(instrument) for name, instrument in protocol.observe.items()},
             "at": [protocol.at.every, protocol.at.first],

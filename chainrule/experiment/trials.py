@@ -10,7 +10,7 @@ from safetensors.numpy import save as bytes_from_tensors
 
 from chainrule import dataset
 from chainrule.experiment.engines import NEVER
-from chainrule.experiment.executors.job import Executor, Job, Progress, Work, other_code, shared_store
+from chainrule.experiment.executors.job import Job, Parcel, Progress, Work, other_code, shared_store, stays_here
 from chainrule.experiment.naming import found, identity, spelled_out
 from chainrule.experiment.protocol import Case, Draw, Run, Trials
 from chainrule.randomness import ROOT, stream
@@ -21,13 +21,12 @@ from chainrule.store.objects import Store
 BLOCK, BLOCKS = 50, 64  # trials in a job at most, and jobs that a protocol is divided into if it has trials enough
 
 
-def carry_out(trials: Trials, store: Store, executor: Executor | None = None) -> Generator[Progress, None, list[Run]]:
+def carry_out(trials: Trials, store: Store) -> Generator[Progress, None, list[Run]]:
     """Carry out trials; what is stored is read.
 
     Args:
         trials: What is tried.
         store: Where each of them is kept.
-        executor: Where they are carried out; in this process if none is given.
 
     Yields:
         Progress; a trial is a shard.
@@ -35,8 +34,6 @@ def carry_out(trials: Trials, store: Store, executor: Executor | None = None) ->
     Returns:
         One Run, with the reading ``"trial"``.
     """
-    if executor is not None:
-        yield from _sent(trials, store, executor)
     total, replicas = len(trials.cases) * trials.seeds, range(trials.first, trials.first + trials.seeds)
     values: list[list[np.ndarray]] = []
     names = named(trials)
@@ -68,8 +65,8 @@ def _try(trials: Trials, case: Case, replica: int) -> dict[str, bytes]:
     return {"trial.safetensors": bytes_from_tensors({"trial": measured})}
 
 
-def _sent(trials: Trials, store: Store, executor: Executor) -> Iterator[Progress]:
-    """Have an executor carry out what is not stored, in blocks."""
+def parcel(trials: Trials, store: Store) -> Parcel:
+    """The trials that are not stored, as jobs of some trials each; none if the trial has no name."""
     names, total = named(trials), len(trials.cases) * trials.seeds
     missing = [
         (case, replica)
@@ -79,9 +76,7 @@ def _sent(trials: Trials, store: Store, executor: Executor) -> Iterator[Progress
     ]
     spelled = spelled_out(trials.trial)
     if not missing or spelled is None:
-        if missing:
-            yield Progress(0, total, 0, 1, stays_here(getattr(trials.trial, "__name__", "the trial")))
-        return
+        return Parcel(Work((), 0), note=stays_here(getattr(trials.trial, "__name__", "trial")) if missing else "")
     size = min(BLOCK, -(-total // BLOCKS))
     blocks = [missing[i : i + size] for i in range(0, len(missing), size)]
 
@@ -97,11 +92,7 @@ def _sent(trials: Trials, store: Store, executor: Executor) -> Iterator[Progress
             },
         )
 
-    done = total - len(missing)
-    for at in executor(Work(map(job, blocks), len(blocks))):
-        yield Progress(done + min(at.shard * size, len(missing)), total, at.step, at.steps, at.note)
-    if not store.has(address(names, *missing[0])):
-        raise shared_store(store.folder)
+    return Parcel(Work(map(job, blocks), len(blocks)), address(names, *missing[0]))
 
 
 def carry_out_block(
@@ -123,11 +114,3 @@ def carry_out_block(
             raise other_code("a trial")
         place.obtain(cell, "trial", partial(_try, trials, case, replica))
         yield Progress(0, 1, done + 1, len(block))
-
-
-def stays_here(name: str) -> str:
-    """Why something is not sent to workers."""
-    return (
-        f"computed in this process: {name!r} has no name by which a worker could find it (it is a lambda, an inner "
-        "function, or stands in a notebook); define it in a module"
-    )

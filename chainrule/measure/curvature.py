@@ -1,18 +1,18 @@
-"""Eigenvalues, trace and spectral density of a symmetric operator that is known only by its products with vectors.
+"""Leading eigenvalues and eigenvectors of a symmetric operator that is known only by its products with vectors.
 
 An operator is a function from [*m, P] to [*m, P]: stacked, one matrix for each member, none mixing with its neighbours.
 Start vectors are arguments, drawn by the caller from streams of their own, so that no reading depends on the company in
 which it was taken.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
-Operator = Callable[[Float[Tensor, "*m P"]], Float[Tensor, "*m P"]]
+from chainrule.measure.lanczos import Krylov, Operator, Pencil
 
 
 @dataclass(frozen=True)
@@ -29,105 +29,44 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Ritz:
-    """What a Krylov space knows of a spectrum. ``k`` values in rising order.
+class Eigenpairs:
+    """Leading eigenvalues with their eigenvectors.
 
     Args:
-        values: Ritz values θ [loss / parameter²].
-        residuals: Bounds ‖A y - θ y‖ <= r for the Ritz vector y, so an eigenvalue lies within r of θ [as values].
-        weights: Squared components of the start vector along the Ritz vectors [1]; they sum to 1, and θ with these
-            weights is the Gauss quadrature of the spectral measure of the start vector.
+        value: Eigenvalues in falling order [loss / parameter²].
+        residual: ‖A y - θ y‖ [as value].
+        vectors: Unit vectors y, each up to its sign; with a metric, of length 1 in the metric.
     """
 
-    values: Float[Tensor, "*m k"]
-    residuals: Float[Tensor, "*m k"]
-    weights: Float[Tensor, "*m k"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A Monte Carlo mean over probe vectors with its standard error, both in the unit of the value."""
-
-    value: Float[Tensor, "*g"]
-    standard_error: Float[Tensor, "*g"]
-
-
-@dataclass(frozen=True)
-class _Krylov:
-    """A growing orthonormal basis of every member with the entries of its tridiagonal matrix.
-
-    Args:
-        basis: [*m, j, P] orthonormal rows.
-        alpha: Diagonal, j tensors [*m].
-        beta: Couplings to the next vector, j tensors [*m]; the last leads out of the basis.
-        following: The next vector [*m, P].
-        size: Largest |entry| so far [*m]: an estimate from below of the norm of the operator.
-    """
-
-    basis: Float[Tensor, "*m j P"]
-    alpha: tuple[Float[Tensor, "*m"], ...]
-    beta: tuple[Float[Tensor, "*m"], ...]
-    following: Float[Tensor, "*m P"]
-    size: Float[Tensor, "*m"]
-
-
-def lanczos(matvec: Operator, start: Float[Tensor, "*m P"], iterations: int) -> Ritz:
-    r"""Ritz values of a symmetric operator in the Krylov space of a start vector: Lanczos, fully re-orthogonalised.
-
-    Each member spans a space of its own. Every new vector is orthogonalised twice against the whole basis (Giraud,
-    Langou & Rozložník 2005), so no eigenvalue appears twice that is not double. Where a space is exhausted before
-    ``iterations``, its member goes on from the coordinate that the basis contains least, orthogonalised: the further
-    values are as good, and have weight 0.
-
-    A multiple eigenvalue is seen once; its copies show when rounding has grown them or the space is exhausted.
-
-    Args:
-        matvec: v ↦ A v with A symmetric.
-        start: Start vectors, one for each member, not 0 [any unit].
-        iterations: Vectors in the basis; at most P are used.
-
-    Returns:
-        min(iterations, P) values in rising order, with residuals and weights; NaN for a member whose products are not
-        finite, whose neighbours do not notice.
-
-    Error:
-        Each residual bounds the distance to an exact eigenvalue, up to rounding: 1e-13 of the norm of A in float64,
-        1e-5 in float32 (measured to P = 200).
-
-    Source:
-        Lanczos (1950); Paige (1971) for the residual β_k |s_k|; Parlett (1998), The symmetric eigenvalue problem,
-        section 13.2.
-
-    Example:
-        >>> a = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
-        >>> lanczos(lambda v: v @ a, torch.ones(3, dtype=torch.float64), iterations=3).values.round(decimals=6)
-        tensor([1., 2., 5.], dtype=torch.float64)
-    """
-    krylov = _begin(start)
-    for _ in range(min(iterations, start.shape[-1])):
-        krylov = _extend(krylov, matvec)
-    return _ritz(krylov)
+    value: Float[Tensor, "*m k"]
+    residual: Float[Tensor, "*m k"]
+    vectors: Float[Tensor, "*m k P"]
 
 
 def top_eigenvalues(
-    matvec: Operator,
+    matvec: Operator | Pencil,
     start: Float[Tensor, "*m P"],
     k: int = 1,
     tolerance: float = 1e-3,
     max_iterations: int = 100,
+    metric: Operator | None = None,
 ) -> Reading:
     r"""The k largest eigenvalues, each with a bound on its error.
 
     Lanczos goes on until the residual of all k values is below ``tolerance`` times the value, in every member. The
     reading of a member is the one of the iteration at which that member arrived: slower neighbours do not change it.
+    In a large basis the vectors are refined by a last product each, and the residuals are those of the refined ones.
 
     Args:
-        matvec: v ↦ A v with A symmetric.
+        matvec: v ↦ A v with A symmetric; with a metric (v, B v) ↦ A v.
         start: Start vectors, one for each member, with a part along the eigenvectors that are looked for.
         k: How many eigenvalues; at most P.
         tolerance: Relative residual at which to stop [1]. Below the rounding of the dtype it is not reached, nor
             needed: a residual of a few roundings of the norm of A also ends the search.
         max_iterations: Most products with A.
+        metric: v ↦ B v, symmetric and positive semi-definite, if A is self-adjoint in ⟨u, B v⟩ instead of ⟨u, v⟩: the
+            eigenvalues of A v = λ v where B A is symmetric. Residuals are then lengths in this metric, and 0 stands for
+            directions that have no length.
 
     Returns:
         Values in falling order [loss / parameter²]. A residual above tolerance · |value| means: not converged after
@@ -143,149 +82,139 @@ def top_eigenvalues(
         >>> reading.value.round(decimals=6)
         tensor([5., 2.], dtype=torch.float64)
     """
+    value, residual, coefficients, krylov = _search(matvec, start, k, tolerance, max_iterations, metric)
+    if krylov.economical:
+        pairs = _refined(krylov, krylov.combine(coefficients))
+        return Reading(pairs.value, pairs.residual)
+    return Reading(value, residual)
+
+
+def top_eigenpairs(
+    matvec: Operator | Pencil,
+    start: Float[Tensor, "*m P"],
+    k: int = 1,
+    tolerance: float = 1e-3,
+    max_iterations: int = 100,
+    metric: Operator | None = None,
+) -> Eigenpairs:
+    """``top_eigenvalues`` with the eigenvectors; an eigenvalue's error is then residual² / gap, the vector's residual / gap.
+
+    Example:
+        >>> a = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
+        >>> top_eigenpairs(lambda v: v @ a, torch.ones(3, dtype=torch.float64)).vectors.abs().round(decimals=6)
+        tensor([[0., 0., 1.]], dtype=torch.float64)
+    """
+    value, residual, coefficients, krylov = _search(matvec, start, k, tolerance, max_iterations, metric)
+    vectors = krylov.combine(coefficients)
+    return _refined(krylov, vectors) if krylov.economical else Eigenpairs(value, residual, vectors)
+
+
+def preconditioned(matvec: Operator, diagonal: Float[Tensor, "*m P"]) -> Operator:
+    r"""The symmetric operator P^{-1/2} A P^{-1/2}, which has the eigenvalues of P⁻¹ A.
+
+    Its largest eigenvalue is the preconditioned sharpness: a step θ ← θ - η P⁻¹ g on a quadratic is stable if it is
+    below 2/η, as the sharpness is without P.
+
+    Args:
+        matvec: v ↦ A v with A symmetric.
+        diagonal: The diagonal of P, positive.
+
+    Returns:
+        v ↦ P^{-1/2} A P^{-1/2} v; for an eigenvector y of it, P^{-1/2} y is one of P⁻¹ A.
+
+    Source:
+        Cohen et al. (2022), Adaptive gradient methods at the edge of stability, section 3,
+        https://arxiv.org/abs/2207.14484
+
+    Example:
+        >>> a, p = torch.diag(torch.tensor([1.0, 2.0, 4.0])), torch.tensor([0.1, 2.0, 2.0])
+        >>> top_eigenvalues(preconditioned(lambda v: v @ a, p), torch.ones(3), tolerance=1e-6).value
+        tensor([10.])
+    """
+    root = diagonal.rsqrt()
+    return lambda v: root * matvec(root * v)
+
+
+def adam_preconditioner(
+    square: Float[Tensor, "*m P"], step: int, beta1: float, beta2: float, epsilon: float
+) -> Float[Tensor, "*m P"]:
+    r"""The diagonal P by which Adam divides: its step on a quadratic is heavy ball in the metric of P.
+
+    .. math::  P = (1 - \beta_1^t) \left(\sqrt{s / (1 - \beta_2^t)} + \epsilon\right)
+
+    Frozen, Adam is stable if the top eigenvalue of P⁻¹ H is below (2 + 2β₁) / ((1 - β₁) η): 38/η for β₁ = 0.9. RMSprop
+    as it stands here has no correction: pass ``step`` so large that both factors are 1, and β₁ = 0.
+
+    Args:
+        square: s, the running mean of g² as Adam keeps it, not corrected [(loss / parameter)²].
+        step: t, steps done, at least 1.
+        beta1: Decay of the mean of g.
+        beta2: Decay of s.
+        epsilon: Added to the root [loss / parameter].
+
+    Returns:
+        P [loss / parameter].
+
+    Source:
+        Cohen et al. (2022), Adaptive gradient methods at the edge of stability, https://arxiv.org/abs/2207.14484
+
+    Example:
+        >>> adam_preconditioner(torch.tensor([0.04]), step=1, beta1=0.9, beta2=0.99, epsilon=0.0)
+        tensor([0.2000])
+    """
+    return (1 - beta1**step) * ((square / (1 - beta2**step)).sqrt() + epsilon)
+
+
+def _search(
+    matvec: Operator | Pencil,
+    start: Float[Tensor, "*m P"],
+    k: int,
+    tolerance: float,
+    max_iterations: int,
+    metric: Operator | None,
+) -> tuple[Tensor, Tensor, Tensor, Krylov]:
+    """Value and residual [*m, k], the Ritz vectors' coefficients [*m, j, k] in the basis, and the basis."""
     members = start.shape[:-1]
-    k = min(k, start.shape[-1])
+    k, last = min(k, start.shape[-1]), min(max(max_iterations, k), start.shape[-1])
     value, residual = (start.new_full((*members, k), float("nan")) for _ in range(2))
+    coefficients = torch.zeros(*members, 0, k, dtype=torch.float64)
     arrived = torch.zeros(members, dtype=torch.bool, device=start.device)
-    krylov = _begin(start)
-    for iteration in range(min(max(max_iterations, k), start.shape[-1])):
-        krylov = _extend(krylov, matvec)
-        if iteration + 1 < k:
+    krylov = Krylov(start, matvec, metric)
+    for iteration in range(1, last + 1):
+        krylov.extend()
+        # in a large basis the tridiagonal problem costs as much as a product: it is not solved after each
+        if iteration < k or (iteration % (1 + iteration // 24) and iteration < last):
             continue
-        ritz = _ritz(krylov)
-        top, bound = ritz.values[..., -k:].flip(-1), ritz.residuals[..., -k:].flip(-1)
+        values, residuals, vectors = krylov.ritz()
+        top, bound = (t[..., -k:].flip(-1).to(start.dtype) for t in (values, residuals))
         value = torch.where(arrived[..., None], value, top)
         residual = torch.where(arrived[..., None], residual, bound)
+        earlier = functional.pad(coefficients, (0, 0, 0, iteration - coefficients.shape[-2]))
+        coefficients = torch.where(arrived[..., None, None], earlier, vectors[..., -k:].flip(-1))
         rounding = 16 * torch.finfo(start.dtype).eps * krylov.size
         enough = torch.maximum(tolerance * top.abs(), rounding[..., None])
         # not-greater rather than less: a member that is NaN has nothing to wait for
         arrived = arrived | ~(bound > enough).any(-1)
         if arrived.all():
             break
-    return Reading(value, residual)
+    return value, residual, coefficients, krylov
 
 
-def trace(matvec: Operator, probes: Float[Tensor, "V *m P"]) -> Estimate:
-    r"""Hutchinson's estimate of the trace: the mean of vᵀ A v over probe vectors.
+def _refined(krylov: Krylov, vectors: Float[Tensor, "*m k P"]) -> Eigenpairs:
+    """Rayleigh-Ritz on the span of nearly orthonormal vectors, by one more product each; residuals are computed.
 
-    .. math::  \mathrm{tr} A = \mathbb{E}[v^\top A v] \quad \text{if} \quad \mathbb{E}[v v^\top] = I
-
-    Args:
-        matvec: v ↦ A v.
-        probes: V >= 2 independent vectors for each member with identity covariance: signs ±1 or standard normals.
-
-    Returns:
-        Mean and standard error over the probes [loss / parameter²].
-
-    Error:
-        Standard error √(2 (‖A‖²_F - Σ A_ii²) / V) for signs, √(2 ‖A‖²_F / V) for normals.
-
-    Source:
-        Hutchinson (1990), A stochastic estimator of the trace of the influence matrix.
-
-    Example:
-        Signs are exact for a diagonal matrix:
-
-        >>> a = torch.diag(torch.tensor([1.0, 2.0, 5.0]))
-        >>> trace(lambda v: v @ a, torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]))
-        Estimate(value=tensor(8.), standard_error=tensor(0.))
+    A basis that is orthogonal to the root of the rounding only gives eigenvalues as accurate as a better one, but
+    mixes as much of one converged vector into another (Simon 1984); this undoes it.
     """
-    return _mean(torch.stack([(probe * matvec(probe)).sum(-1) for probe in probes]))
-
-
-def spectral_density(
-    matvec: Operator,
-    probes: Float[Tensor, "V *m P"],
-    iterations: int,
-    grid: Float[Tensor, " G"],
-    width: float,
-) -> Estimate:
-    r"""Density of eigenvalues, smoothed by a Gaussian, by stochastic Lanczos quadrature.
-
-    .. math::  \rho(\lambda) = \frac{1}{P} \sum_i N(\lambda; \lambda_i, s^2)
-               \approx \frac{1}{V} \sum_v \sum_k w_{vk} \, N(\lambda; \theta_{vk}, s^2)
-
-    Args:
-        matvec: v ↦ A v with A symmetric.
-        probes: V >= 2 independent standard normal vectors or signs for each member.
-        iterations: Lanczos steps for each probe.
-        grid: Where the density is wanted [loss / parameter²].
-        width: s, standard deviation of the smoothing [loss / parameter²].
-
-    Returns:
-        Density [*m, G] and its standard error over the probes [parameter² / loss]; over all λ it integrates to 1.
-
-    Error:
-        The standard error, and a bias that vanishes when ``iterations`` resolves the width s: about (range / s) steps.
-
-    Source:
-        Lin, Saad & Yang (2016), Approximating spectral densities of large matrices; Ghorbani, Krishnan & Xiao (2019),
-        https://arxiv.org/abs/1901.10159
-    """
-    densities = []
-    for probe in probes:
-        ritz = lanczos(matvec, probe, iterations)
-        distance = (grid - ritz.values[..., None]) / width  # [*m, k, G]
-        bump = torch.exp(-distance.square() / 2) / (width * (2 * torch.pi) ** 0.5)
-        densities.append((ritz.weights[..., None] * bump).sum(-2))
-    return _mean(torch.stack(densities))
-
-
-def _begin(start: Float[Tensor, "*m P"]) -> _Krylov:
-    first = start / start.norm(dim=-1, keepdim=True)
-    return _Krylov(
-        start.new_empty((*start.shape[:-1], 0, start.shape[-1])), (), (), first, start.new_zeros(start.shape[:-1])
-    )
-
-
-def _extend(krylov: _Krylov, matvec: Operator) -> _Krylov:
-    """One product: the vector that followed joins the basis, and a new one follows."""
-    vector = krylov.following
-    basis = torch.cat([krylov.basis, vector[..., None, :]], dim=-2)
-    image = matvec(vector)
-    alpha = (image * vector).sum(-1)
-    rest = _orthogonal(image, basis)
-    beta = rest.norm(dim=-1)
-    size = torch.maximum(krylov.size, torch.maximum(alpha.abs(), beta))
-    # a remainder of a few roundings of what was subtracted has no direction: the space is exhausted
-    exhausted = beta <= 16 * torch.finfo(beta.dtype).eps * size
-    beta = torch.where(exhausted, 0.0, beta)
-    following = rest / torch.where(exhausted, 1.0, beta)[..., None]
-    if exhausted.any() and basis.shape[-2] < basis.shape[-1]:
-        following = torch.where(exhausted[..., None], _fresh(basis), following)
-    return _Krylov(basis, (*krylov.alpha, alpha), (*krylov.beta, beta), following, size)
-
-
-def _orthogonal(vector: Float[Tensor, "*m P"], basis: Float[Tensor, "*m j P"]) -> Float[Tensor, "*m P"]:
-    """The part of a vector orthogonal to a basis: classical Gram-Schmidt, twice."""
-    for _ in range(2):
-        shadow: Tensor = (basis @ vector[..., None]).mT @ basis  # [*m, 1, P]
-        vector = vector - shadow[..., 0, :]
-    return vector
-
-
-def _fresh(basis: Float[Tensor, "*m j P"]) -> Float[Tensor, "*m P"]:
-    """A unit vector orthogonal to a basis of fewer than P: from the coordinate that the basis contains least."""
-    least = basis.square().sum(-2).argmin(-1, keepdim=True)
-    coordinate = torch.zeros_like(basis[..., 0, :]).scatter(-1, least, 1.0)
-    rest = _orthogonal(coordinate, basis)
-    fresh: Tensor = rest / rest.norm(dim=-1, keepdim=True)
-    return fresh
-
-
-def _ritz(krylov: _Krylov) -> Ritz:
-    """Eigenvalues of the tridiagonal matrix [*m, j, j], in float64."""
-    alpha, beta = torch.stack(krylov.alpha, -1).double(), torch.stack(krylov.beta, -1).double()
-    finite = (alpha.isfinite() & beta.isfinite()).all(-1)[..., None]
-    # a diverged member must not stop its neighbours: eigh refuses what is not finite
-    alpha, beta = torch.where(finite, alpha, 0.0), torch.where(finite, beta, 0.0)
-    off = torch.diag_embed(beta[..., :-1], offset=1)
-    values, vectors = torch.linalg.eigh(torch.diag_embed(alpha) + off + off.mT)
-    residuals = (beta[..., -1:] * vectors[..., -1, :]).abs()
-    weights = vectors[..., 0, :].square()
-    dtype = krylov.following.dtype
-    return Ritz(*(torch.where(finite, item, float("nan")).to(dtype) for item in (values, residuals, weights)))
-
-
-def _mean(draws: Float[Tensor, " V *g"]) -> Estimate:
-    return Estimate(draws.mean(0), draws.std(0) / len(draws) ** 0.5)
+    products = [krylov.product(vector) for vector in vectors.movedim(-2, 0).contiguous()]
+    images, duals = (torch.stack(part, -2) for part in zip(*products, strict=True))  # A y and B y, [*m, k, P]
+    gram, small = ((part @ duals.mT).double() for part in (vectors, images))
+    finite = (gram.isfinite() & small.isfinite()).all(-1).all(-1)[..., None, None]
+    gram = torch.where(finite, gram, torch.eye(gram.shape[-1], dtype=torch.float64, device=gram.device))
+    inverse = torch.linalg.inv(torch.linalg.cholesky(gram))
+    small = inverse @ torch.where(finite, small + small.mT, 0.0) @ inverse.mT / 2
+    values, rotation = torch.linalg.eigh(small)
+    value = torch.where(finite[..., 0], values.flip(-1), float("nan")).to(vectors.dtype)
+    mix = (rotation.flip(-1).mT @ inverse).to(vectors.dtype)
+    vectors, images = mix @ vectors, mix @ images
+    return Eigenpairs(value, krylov.length(images - value[..., None] * vectors), vectors)

@@ -73,7 +73,8 @@ def expectation_of_product(
 ) -> float:
     r"""Mean of the product of a function of two correlated Gaussian variables.
 
-    .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = q, \quad \mathbb{E}v^2 = q', \quad \mathbb{E}uv = c\sqrt{q q'}
+    .. math::  \mathbb{E}[f(u) f(v)], \qquad \mathbb{E}u^2 = q, \quad \mathbb{E}v^2 = q', \quad
+               \mathbb{E}uv = c \sqrt{q q'}
 
     With u = √q x and v = √q' (c x + √(1-c²) y), x and y independent: panels in x, and for each x panels in y that are
     split where v meets a kink. The inner mean is then a smoothed f, whose kinks are √(1-c²)/c wide; the panels in x are
@@ -116,7 +117,7 @@ def expectation_of_product(
     if rest == 0:
         stretch = correlation * other / scale if scale else 0.0  # v = stretch · u
         mirrored = tuple(kink / stretch for kink in kinks) if stretch else ()
-        return expectation(lambda z: f(z) * f(stretch * z), variance, kinks + mirrored)
+        return expectation(lambda z: f(z) * f(stretch * z), scale**2, kinks + mirrored)
     x, weight = _panels(_graded_edges(scale, other, correlation, rest, kinks))
     # inner mean over y at every x: panels [x, panel], nodes [x, panel·node]
     y, inner_weight = _panels(_edges(correlation * other * x, rest * other, kinks, STANDARD_OF_TWO))
@@ -215,9 +216,7 @@ def _edges(mean: Floats, scale: float, kinks: tuple[float, ...], standard: Float
     return np.sort(ends, axis=-1)
 
 
-def _graded_edges(
-    scale: float, other: float, correlation: float, rest: float, kinks: tuple[float, ...]
-) -> Floats:
+def _graded_edges(scale: float, other: float, correlation: float, rest: float, kinks: tuple[float, ...]) -> Floats:
     """Panels in x for f(u) E[f(v) | x]: those of u, those of v, and a ladder towards each smoothed kink of the mean."""
     edges = [_edges(np.zeros(()), scale, kinks, STANDARD_OF_TWO)]
     steep = abs(correlation)

@@ -43,7 +43,7 @@ class Kernels:
 
 def summary(
     first: Float[np.ndarray, " d"],
-    second: Float[np.ndarray, " d"],
+    second: Float[np.ndarray, " k"],
     activation: Activation,
     weight_std: float,
     bias_std: float = 0.0,

@@ -53,10 +53,12 @@ def summary(strength: float, start: float, time: float, depth: int = 2) -> Mode:
     return Mode(u, depth * u ** (2 - 2 / depth) * (strength - u), half_time(strength, start, depth))
 
 
-def trajectory(strength: float, start: float, times: Float[np.ndarray, " T"], depth: int = 2) -> Float[np.ndarray, " T"]:
+def trajectory(
+    strength: float, start: float, times: Float[np.ndarray, " T"], depth: int = 2
+) -> Float[np.ndarray, " T"]:
     r"""Strength of a mode under gradient flow; for two matrices an S-curve in closed form.
 
-    .. math::  L = 1: \; u = s - (s - u_0) e^{-st}, \qquad
+    .. math::  L = 1: \; u = s - (s - u_0) e^{-t}, \qquad
                L = 2: \; u = \frac{s}{1 + (s/u_0 - 1)\, e^{-2st}}
 
     Args:
@@ -84,7 +86,7 @@ def trajectory(strength: float, start: float, times: Float[np.ndarray, " T"], de
     if not (t >= 0).all() or not np.isfinite(t).all():
         raise ChainruleError("E501", f"times={t.tolist()!r} are no times.", "They must be 0 or more.", "times=0,1,2")
     if depth == 1:
-        return np.asarray(strength - (strength - start) * np.exp(-strength * t))
+        return np.asarray(strength - (strength - start) * np.exp(-t))
     if depth == 2 or start == strength:
         return np.asarray(strength / (1 + (strength / start - 1) * np.exp(-2 * strength * t)))
     side = 1.0 if start < strength else -1.0
@@ -134,11 +136,13 @@ def half_time(strength: float, start: float, depth: int = 2) -> float:
     _check(strength, start, depth)
     if start >= strength:
         raise ChainruleError(
-            "E501", f"start={start!r} is not below strength={strength!r}.", "Such a mode is never at half its strength.",
+            "E501",
+            f"start={start!r} is not below strength={strength!r}.",
+            "Such a mode is never at half its strength.",
             "start=0.01",
-        )  # fmt: skip
+        )
     if depth == 1:
-        return math.log(2 * (strength - start) / strength) / strength
+        return math.log(2 * (strength - start) / strength)
     low = float(_logit(start, strength))
     if depth == 2:
         return -low / (2 * strength)

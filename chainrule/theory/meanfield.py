@@ -26,6 +26,9 @@ ROUNDING = 1e-12
 LENGTHS = np.geomspace(1e-12, 1e12, 97)
 """Where fixed points are looked for: four points a decade."""
 
+NEARLY = 0.1
+"""A growth V(q)/q - 1 below which a dip between two points of the grid is looked into."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -200,9 +203,17 @@ def fixed_point_length(activation: Activation, weight_std: float, bias_std: floa
         raise _no_fixed_point(weight_std, bias_std, "Every length is a fixed point: each layer keeps what it is given.")
     if growths[0] < ROUNDING:
         return 0.0
-    for (low, before), (high, after) in itertools.pairwise(zip(LENGTHS, growths, strict=True)):
-        if after < -ROUNDING:
-            return _root(growth, low, high) if before > 0 else float(low)
+    for i in range(1, len(LENGTHS)):
+        low, high = LENGTHS[i - 1], LENGTHS[i]
+        if growths[i] < -ROUNDING:
+            return _root(growth, low, high) if growths[i - 1] > 0 else float(low)
+        lowest = i + 1 < len(LENGTHS) and growths[i] <= min(growths[i - 1], growths[i + 1])
+        if lowest and growths[i] < NEARLY:  # V may dip below the diagonal between two lengths of the grid
+            dip = optimize.minimize_scalar(
+                lambda x: growth(math.exp(x)), bounds=(math.log(low), math.log(LENGTHS[i + 1])), method="bounded"
+            )
+            if dip.fun < -ROUNDING:
+                return _root(growth, low, math.exp(dip.x))
     raise _no_fixed_point(weight_std, bias_std, "The length grows at every layer, without bound.")
 
 

@@ -55,7 +55,11 @@ def summary(
         ([1.5, 0.25], [2.0, 0.0])
     """
     return Solutions(
-        ridge(x, y, 0.0), ridge(x, y, penalty), lasso(x, y, penalty), dropout_ridge(x, y, rate), noise_ridge(x, y, noise_std)
+        ridge(x, y, 0.0),
+        ridge(x, y, penalty),
+        lasso(x, y, penalty),
+        dropout_ridge(x, y, rate),
+        noise_ridge(x, y, noise_std),
     )
 
 
@@ -302,7 +306,7 @@ def lasso(x: Float[np.ndarray, "N d"], y: Float[np.ndarray, " N"], penalty: floa
     for sweep in range(SWEEPS):
         for j in used:
             aim = slope[j] - gram[j] @ w + gram[j, j] * w[j]
-            w[j] = float(soft_threshold(np.array(aim), penalty)) / gram[j, j]
+            w[j] = math.copysign(max(abs(aim) - penalty, 0.0), aim) / gram[j, j]
         if sweep % 10 == 9 or len(used) < 2:
             polished = _on_support(gram, slope, w, penalty)
             if lasso_residual(x, y, polished, penalty) <= allowed:

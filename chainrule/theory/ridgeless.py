@@ -50,7 +50,9 @@ def summary(rows: int, features: int, noise_variance: float = 1.0, signal: float
     """
     exact = excess_risk(rows, features, noise_variance, signal)
     ratio = features / rows
-    return Risk(exact, limiting_risk(ratio, noise_variance, signal), best_ridge_risk(ratio, noise_variance, signal), signal)
+    return Risk(
+        exact, limiting_risk(ratio, noise_variance, signal), best_ridge_risk(ratio, noise_variance, signal), signal
+    )
 
 
 def excess_risk(rows: int, features: int, noise_variance: float = 1.0, signal: float = 1.0) -> float:
@@ -155,7 +157,11 @@ def best_ridge_risk(ratio: float, noise_variance: float = 1.0, signal: float = 1
 
 
 def _check(rows: int, features: int, noise_variance: float, signal: float, ratio: float = 1.0) -> None:
-    if rows < 1 or features < 1 or not (0 < ratio < math.inf and 0 <= noise_variance < math.inf and 0 <= signal < math.inf):
+    if (
+        rows < 1
+        or features < 1
+        or not (0 < ratio < math.inf and 0 <= noise_variance < math.inf and 0 <= signal < math.inf)
+    ):
         raise ChainruleError(
             "E501",
             f"rows={rows!r}, features={features!r}, ratio={ratio!r}, noise_variance={noise_variance!r}, "

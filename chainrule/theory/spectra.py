@@ -284,9 +284,10 @@ def product_density(x: Float[np.ndarray, "*m"], depth: int) -> Float[np.ndarray,
         if not 0 < at < edge:
             return 0.0
         # rest = π/(L + 1) - φ is what is small where the eigenvalue is; sin((L+1)φ) = sin((L+1) rest)
-        rest = optimize.brentq(lambda r: _log_place(r, depth) - math.log(at), 1e-280, math.pi / (depth + 1) * (1 - 1e-15),
+        whole = math.pi / (depth + 1)
+        rest = optimize.brentq(lambda r: _log_place(r, depth) - math.log(at), 1e-280, whole * (1 - 1e-15),
                                xtol=1e-300, rtol=1e-15, maxiter=2000)  # fmt: skip
-        phi = math.pi / (depth + 1) - rest
+        phi = whole - rest
         last = math.sin((depth + 1) * rest)
         return math.sin(phi) ** 2 * math.sin(depth * phi) ** (depth - 1) / (math.pi * last**depth)
 
@@ -297,7 +298,9 @@ def _log_place(rest: float, depth: int) -> float:
     """The logarithm of x at φ = π/(L + 1) - rest."""
     phi = math.pi / (depth + 1) - rest
     return (
-        (depth + 1) * math.log(math.sin((depth + 1) * rest)) - math.log(math.sin(phi)) - depth * math.log(math.sin(depth * phi))
+        (depth + 1) * math.log(math.sin((depth + 1) * rest))
+        - math.log(math.sin(phi))
+        - depth * math.log(math.sin(depth * phi))
     )
 
 
@@ -305,7 +308,8 @@ def jacobian_spread(activation: Activation, depth: int, q: float = 1.0, weights:
     r"""Relative variance of the eigenvalues of JJᵀ for the Jacobian of a random network: 0 is dynamical isometry.
 
     .. math::  \frac{\sigma^2_{JJ^\top}}{\bar\lambda^2} = L \left(\frac{\mu_2}{\mu_1^2} - 1 - s_1\right), \qquad
-               \mu_k = \mathbb{E}_{z \sim N(0, q)}[\varphi'(z)^{2k}], \quad s_1 = -1 \text{ (Gaussian)}, 0 \text{ (orthogonal)}
+               \mu_k = \mathbb{E}_{z \sim N(0, q)}[\varphi'(z)^{2k}], \qquad
+               s_1 = -1 \text{ (Gaussian)}, \; 0 \text{ (orthogonal)}
 
     Args:
         activation: φ.

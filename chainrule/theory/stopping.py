@@ -55,8 +55,8 @@ def summary(x: Float[np.ndarray, "N d"], y: Float[np.ndarray, " N"], lr: float, 
 
     Example:
         >>> found = summary(np.eye(2), np.array([2.0, 0.0]), lr=1.0, steps=2)
-        >>> found.descent[0], found.penalty
-        (1.5, 1.0)
+        >>> found.descent.tolist(), found.penalty
+        ([1.5, 0.0], 1.0)
     """
     if not lr > 0 or steps < 1:
         raise ChainruleError(

@@ -11,7 +11,7 @@ from chainrule.experiment.condition import DEFAULTS, Condition
 from chainrule.table import nearest
 
 MOST_POINTS = 1_000_000  # of one axis
-DIGITS = 12  # of a point between two ends: its last bits differ between mathematical libraries, its key must not
+DIGITS = 6  # of a point between two ends: it can be typed, and mathematical libraries agree on it
 RANGE = "a range is a..b:logN (geometric) or a..b:N (equal steps), both ends among its N points"
 
 
@@ -47,6 +47,33 @@ class Axis:
     def numeric(self) -> bool:
         """Whether the field is a number, so that values have a place on a line."""
         return type(DEFAULTS.get(self.name)) in (int, float)
+
+
+def read_order(words: Mapping[str, str], seeds: int) -> tuple[str, tuple[Axis, ...], int]:
+    """Dataset, axes and number of seeds of a sweep, from ``name=text`` pairs.
+
+    Args:
+        words: ``data`` and ``seeds``, both of which may be missing, and axes.
+        seeds: The number of seeds if ``words`` has none.
+
+    Returns:
+        ``"digits"`` where no dataset is named.
+
+    Raises:
+        ChainruleError: E401 for two datasets, E406 for seeds that are no number; as ``read_axes``.
+    """
+    rest = dict(words)
+    data, count = rest.pop("data", "digits"), rest.pop("seeds", str(seeds))
+    if "|" in data:
+        raise ChainruleError(
+            "E401",
+            f"data={data!r} names several data sets.",
+            "A sweep chooses the lowest validation loss, and those of two data sets cannot be compared.",
+            "one sweep for each",
+        )
+    if not count.isdecimal():
+        raise ChainruleError("E406", f"seeds={count!r} cannot be read.", "seeds is a whole number.", "seeds=20")
+    return data, read_axes(rest), int(count)
 
 
 def read_axes(words: Mapping[str, str]) -> tuple[Axis, ...]:
@@ -113,14 +140,12 @@ def _range(name: str, text: str) -> Axis:
         raise _refused(name, text, f"A range has 2 to {MOST_POINTS:,} points.", "for example lr=0.003..0.3:log9")
     inner = [_between(low, high, i / (points - 1), scale) for i in range(1, points - 1)]
     if axis.whole:
-        numbers = [round(value) for value in (low, *inner, high)]
-        if len(set(numbers)) < points:
-            raise _refused(
-                name, text, f"{points} points fall on {len(set(numbers))} whole numbers.", "give fewer points"
-            )
-        values = tuple(map(str, numbers))
+        values = tuple(str(round(value)) for value in (low, *inner, high))
     else:
         values = (form[1], *(f"{value:.{DIGITS}g}" for value in inner), form[2])
+    if len(set(values)) < points:
+        kind = "whole numbers" if axis.whole else f"numbers of {DIGITS} digits"
+        raise _refused(name, text, f"{points} points fall on {len(set(values))} {kind}.", "give fewer points")
     return Axis(name, values, scale, low, high)
 
 

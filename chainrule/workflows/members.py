@@ -15,6 +15,7 @@ from chainrule.calculus.network import forward
 from chainrule.experiment.cohort import Cohort, assemble, division
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import NEVER
+from chainrule.experiment.executors.job import Executor
 from chainrule.experiment.observe import CHUNK
 from chainrule.experiment.protocol import REGISTERED, Protocol, Run, Schedule
 from chainrule.experiment.training import Progress, carry_out, unpack
@@ -94,7 +95,9 @@ def protocol(condition: Condition, seeds: int, first: int = REGISTERED) -> Proto
     )
 
 
-def fit(condition: Condition, seeds: int, store: Store, first: int = REGISTERED) -> Generator[Progress, None, Members]:
+def fit(
+    condition: Condition, seeds: int, store: Store, first: int = REGISTERED, executor: Executor | None = None
+) -> Generator[Progress, None, Members]:
     """Train one network per seed, keep each at its lowest validation loss, then apply it to its test rows.
 
     Args:
@@ -102,6 +105,7 @@ def fit(condition: Condition, seeds: int, store: Store, first: int = REGISTERED)
         seeds: Number of replicas.
         store: Where each network is kept; what is there is not trained again.
         first: First replica.
+        executor: Where shards are computed; in this process if none is given.
 
     Yields:
         Progress of the training.
@@ -110,7 +114,7 @@ def fit(condition: Condition, seeds: int, store: Store, first: int = REGISTERED)
         The networks with their outputs on the test rows.
     """
     plan = protocol(condition, seeds, first)
-    (run,) = yield from carry_out(plan, store)
+    (run,) = yield from carry_out(plan, store, executor=executor)
     replicas = tuple(range(first, first + seeds))
     cohort = assemble((condition,), replicas)
     splits = tuple(trimmed(division(condition, cohort.data, r), cohort) for r in replicas)
@@ -166,4 +170,4 @@ def staged(work: Generator[Progress, None, Result], done: int, total: int) -> Ge
             p = next(work)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
-        yield Progress(done + p.shard, total, p.step, p.steps)
+        yield Progress(done + p.shard, total, p.step, p.steps, p.note)

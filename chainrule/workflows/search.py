@@ -27,6 +27,7 @@ import msgspec
 from chainrule import dataset
 from chainrule.errors import ChainruleError
 from chainrule.experiment.condition import Condition
+from chainrule.experiment.executors.job import Executor
 from chainrule.experiment.protocol import REGISTERED
 from chainrule.experiment.training import Progress
 from chainrule.randomness import ROOT, stream
@@ -109,7 +110,9 @@ class Plan:
         return whole if rung == RUNGS - 1 else msgspec.structs.replace(whole, steps=min(whole.steps, epochs * epoch))
 
 
-def search(plan: Plan, trials: int, storage: str, store: Store) -> Generator[Progress, None, Sweep]:
+def search(
+    plan: Plan, trials: int, storage: str, store: Store, executor: Executor | None = None
+) -> Generator[Progress, None, Sweep]:
     """Search until a study has so many finished trials, then choose among those that were trained to the end.
 
     Args:
@@ -117,6 +120,7 @@ def search(plan: Plan, trials: int, storage: str, store: Store) -> Generator[Pro
         trials: Finished trials, those of earlier commands with the same plan included.
         storage: URL of a relational database as SQLAlchemy has it: ``sqlite:////path/to/file``.
         store: Where networks are kept; what is there is not trained again.
+        executor: Where they are trained; in this process if none is given.
 
     Yields:
         Progress in trials.
@@ -134,7 +138,7 @@ def search(plan: Plan, trials: int, storage: str, store: Store) -> Generator[Pro
             yield Progress(len(history), trials, 0, 1)
             start, count = pending(history, min(plan.together, trials - len(history)))
             proposals = proposed(plan, history[:start], count)
-            told = yield from halved(plan, proposals, start, store, len(history), trials)
+            told = yield from counted(halved(plan, proposals, start, store, executor), len(history), trials)
             for trial in told[len(finished(study)) - start :]:  # another process may have told some of them meanwhile
                 study.add_trial(trial)
     return (yield from gathered(plan, history[:trials], store))
@@ -171,7 +175,7 @@ def rounded(value: object, distribution: Any) -> object:
 
 
 def halved(
-    plan: Plan, proposals: Sequence[dict[str, object]], start: int, store: Store, done: int, trials: int
+    plan: Plan, proposals: Sequence[dict[str, object]], start: int, store: Store, executor: Executor | None
 ) -> Generator[Progress, None, list[Any]]:
     """Train a batch rung by rung; a trial with a diverged network, or beyond the best third, goes no further."""
     losses: list[dict[int, float]] = [{} for _ in proposals]
@@ -180,14 +184,7 @@ def halved(
     for rung in range(RUNGS):
         conditions = [plan.condition(proposals[i], rung) for i in going]
         comparable(conditions)
-        work = trained(conditions, plan.seeds, store, plan.first)
-        while True:
-            try:
-                at = next(work)
-            except StopIteration as stop:
-                outcomes = stop.value
-                break
-            yield Progress(done, trials, at.step, at.steps)
+        outcomes = yield from trained(conditions, plan.seeds, store, plan.first, executor)
         for i, outcome in zip(going, outcomes, strict=True):
             mean = tried({}, outcome, plan.first).loss.mean
             diverged[i] = mean is None
@@ -209,6 +206,16 @@ def halved(
         )
         for i in range(len(proposals))
     ]
+
+
+def counted(work: Generator[Progress, None, list[Any]], done: int, trials: int) -> Generator[Progress, None, list[Any]]:
+    """The progress of a batch in trials: ``done`` lie behind it."""
+    while True:
+        try:
+            at = next(work)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        yield Progress(done, trials, at.step, at.steps)
 
 
 def gathered(plan: Plan, history: Sequence[Any], store: Store) -> Generator[Progress, None, Sweep]:
@@ -268,6 +275,23 @@ def opened(url: str, name: str) -> Iterator[Any]:
         ) from error
 
 
+def beside(store: Store) -> str:
+    """The URL of the database that searches use unless told otherwise: a file in the store's folder."""
+    return f"sqlite:///{store.folder.resolve() / 'search.sqlite'}"
+
+
+def refuse_storage(url: str) -> None:
+    """Refuse a storage without a search.
+
+    Raises:
+        ChainruleError: E407.
+    """
+    if url:
+        raise ChainruleError(
+            "E407", "--storage has no effect without --search.", "It keeps the trials of a search.", "add --search 200"
+        )
+
+
 def library() -> ModuleType:
     """Optuna.
 
@@ -278,7 +302,10 @@ def library() -> ModuleType:
         import optuna
     except ImportError as missing:
         raise ChainruleError(
-            "E702", f"a search needs Optuna: {missing}.", "It is an optional library.", 'pip install "chainrule[search]"'
+            "E702",
+            f"a search needs Optuna: {missing}.",
+            "It is an optional library.",
+            'pip install "chainrule[search]"',
         ) from missing
     return optuna  # type: ignore[no-any-return]
 

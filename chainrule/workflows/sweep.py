@@ -13,6 +13,7 @@ from chainrule.evidence.evaluation import Quantity, Sheet
 from chainrule.experiment.cohort import division
 from chainrule.experiment.condition import DTYPES, Condition
 from chainrule.experiment.engines import NEVER
+from chainrule.experiment.executors.job import Executor
 from chainrule.experiment.protocol import REGISTERED, Protocol
 from chainrule.experiment.training import Progress, carry_out, shards
 from chainrule.measure import performance
@@ -21,7 +22,7 @@ from chainrule.workflows import classification, regression
 from chainrule.workflows.axes import Axis, combinations
 from chainrule.workflows.defaults import condition_for
 from chainrule.workflows.members import Members, fit, groups, protocol, staged
-from chainrule.workflows.summary import AT_MOST_ONE, POSITIVE, SHARE, exact, interval_words, over_seeds
+from chainrule.workflows.summary import AT_MOST_ONE, POSITIVE, SHARE, exact, interval_words, over_seeds, undefined
 from chainrule.workflows.train import written
 
 MOST_NETWORKS = 100_000  # that are trained without being asked twice
@@ -41,6 +42,8 @@ class Tried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         diverged: Networks whose loss was not finite at some step.
         epochs: Epochs that the networks were trained for.
         stopped: Whether a search gave the condition up before its last epoch.
+        above: Validation loss above that of the chosen condition, paired by seed. That the chosen one was the lowest of
+            all is not corrected for.
     """
 
     settings: dict[str, str]
@@ -50,6 +53,7 @@ class Tried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     diverged: int
     epochs: float
     stopped: bool = False
+    above: Quantity | None = None
 
 
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,7 +132,13 @@ class Size:
 
 
 def sweep(
-    data_name: str, axes: Sequence[Axis], epochs: int, seeds: int, store: Store, first: int = REGISTERED
+    data_name: str,
+    axes: Sequence[Axis],
+    epochs: int,
+    seeds: int,
+    store: Store,
+    first: int = REGISTERED,
+    executor: Executor | None = None,
 ) -> Generator[Progress, None, Sweep]:
     """Train every combination of the axes by many seeds and choose by the mean validation loss.
 
@@ -141,6 +151,7 @@ def sweep(
         seeds: Networks per condition.
         store: Where they are kept; what is there is not trained again.
         first: First replica.
+        executor: Where they are trained; in this process if none is given.
 
     Yields:
         Progress.
@@ -149,12 +160,12 @@ def sweep(
         The table, the choice and its test.
 
     Raises:
-        ChainruleError: as ``condition_for`` and ``combinations``.
+        ChainruleError: E401 for several loss functions; as ``condition_for`` and ``combinations``.
     """
     settings = list(combinations(axes))
     conditions = tuple(condition_for(data_name, setting, epochs) for setting in settings)
     comparable(conditions)
-    outcomes = yield from trained(conditions, seeds, store, first)
+    outcomes = yield from trained(conditions, seeds, store, first, executor)
     rows = tuple(tried(setting, outcome, first) for setting, outcome in zip(settings, outcomes, strict=True))
     return (yield from described(rows, outcomes, seeds, store, first))
 
@@ -192,14 +203,18 @@ def protocols(conditions: Sequence[Condition], seeds: int, first: int = REGISTER
 
 
 def trained(
-    conditions: Sequence[Condition], seeds: int, store: Store, first: int = REGISTERED
+    conditions: Sequence[Condition],
+    seeds: int,
+    store: Store,
+    first: int = REGISTERED,
+    executor: Executor | None = None,
 ) -> Generator[Progress, None, list[Outcome]]:
     """Networks of many conditions, trained or read; one outcome per condition, in their order."""
     plans = protocols(conditions, seeds, first)
     counts = [len(shards(plan)) for plan in plans]
     found: dict[Condition, Outcome] = {}
     for i, plan in enumerate(plans):
-        runs = yield from staged(carry_out(plan, store), sum(counts[:i]), sum(counts))
+        runs = yield from staged(carry_out(plan, store, executor=executor), sum(counts[:i]), sum(counts))
         for run in runs:
             for c, condition in enumerate(run.conditions):
                 assert isinstance(condition, Condition)  # a protocol of networks returns networks
@@ -256,6 +271,8 @@ def described(
     if best is not None:
         members = yield from fit(outcomes[best].condition, seeds, store, first)
         test, tested = tests(members)
+        pairs = zip(rows, outcomes, strict=True)
+        rows = tuple(msgspec.structs.replace(row, above=above(o, outcomes[best], members.groups)) for row, o in pairs)
     metric = metric_of(outcomes[0].condition)
     columns, networks = table(outcomes, first, best, tested)
     intervals = interval_words(groups(outcomes[0].condition, tuple(range(first, first + seeds))))
@@ -273,6 +290,12 @@ def described(
         networks=networks,
         saved=saved,
     )
+
+
+def above(outcome: Outcome, chosen: Outcome, places: Sequence[int]) -> Quantity:
+    """How far a condition's validation loss lies above the chosen one's; each seed is compared with itself."""
+    gaps = np.where(outcome.diverged, np.nan, outcome.loss - chosen.loss)
+    return over_seeds("above the chosen", gaps, places)
 
 
 def tests(members: Members) -> tuple[Sheet, np.ndarray]:
@@ -335,11 +358,42 @@ def sheet(found: Sweep, most: int) -> Sheet:
     for place in shown:
         row = found.tried[place]
         words = " ".join(f"{name}={value}" for name, value in row.settings.items())
-        mark = " (chosen)" if place == found.chosen else f" (stopped after {row.epochs:g} epochs)" if row.stopped else ""
-        rows.append((words + mark, (row.loss, row.metric, row.epoch, exact("diverged", row.diverged))))
+        cells = [row.loss, row.above or undefined("above", "none was chosen"), row.metric, row.epoch]
+        cells += [exact("of epochs", row.epochs), exact("diverged", row.diverged)]
+        rows.append((words + (" (chosen)" if place == found.chosen else ""), tuple(cells)))
     left = f"; the {most} best of {len(losses)}" if len(losses) > most else ""
-    columns = ("validation loss", f"validation {found.metric}", "chosen epoch", "diverged")
+    columns = ("validation loss", "above chosen", f"validation {found.metric}", "epoch", "of", "diverged")
     return Sheet(f"Validation rows: {found.intervals}{left}", columns, tuple(rows))
+
+
+def command(found: Sweep) -> str:
+    """The command that trains the chosen condition and lays baselines beside it; its networks are in the store."""
+    if found.chosen is None:
+        return "chainrule sweep with other settings"
+    row = found.tried[found.chosen]
+    settings = " ".join(f"{name}={value}" for name, value in row.settings.items())
+    epochs = "" if "steps" in row.settings else f" --epochs {row.epochs:g}"
+    return f"chainrule train data={found.data} {settings} --seeds {found.seeds}{epochs}"
+
+
+def warnings(found: Sweep) -> list[str]:
+    """What a reader of the table should know: how many conditions diverged, what a search has spared."""
+    failed = [row for row in found.tried if row.diverged]
+    said = []
+    if failed:
+        said.append(
+            f"warning W501: {len(failed)} of {len(found.tried)} conditions have diverged networks "
+            f"({sum(row.diverged for row in failed)} in all).\n"
+            "  They have no mean and cannot be chosen.\n"
+            "  fix: if you did not intend this, lower the learning rate"
+        )
+    if found.saved is not None:
+        stopped = sum(row.stopped for row in found.tried)
+        said.append(
+            f"{stopped} of {len(found.tried)} trials were stopped early, which spared {100 * found.saved:.0f} % of the "
+            "epochs; their losses are those of shorter trainings"
+        )
+    return said
 
 
 # how much it is ────────────────────────────────────────────────────────────────────────
@@ -394,10 +448,8 @@ def allowed(found: Size, agreed: bool) -> Size:
 
 def in_words(found: Size) -> str:
     """A size for people."""
-    units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
-    seconds, name = next((unit or 1.0, name) for unit, name in units if found.seconds >= 2 * unit)
+    units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+    unit, name = next((pair for pair in units if found.seconds >= 2 * pair[0]), (0.0, ""))
+    time = f", and {found.seconds / unit:,.0f} {name} of one core at least" if unit else ""
     space = f"{found.n_bytes / 1e9:,.1f} GB" if found.n_bytes >= 1e9 else f"{found.n_bytes / 1e6:,.1f} MB"
-    return (
-        f"{found.conditions:,} conditions, {found.networks:,} networks: about {space} in the store, and one core needs "
-        f"{found.seconds / seconds:,.0f} {name} at least"
-    )
+    return f"{found.conditions:,} conditions, {found.networks:,} networks: about {space} in the store{time}"

@@ -96,15 +96,18 @@ def trials(found: Sweep, ranges: Sequence[Axis]) -> Figure:
         for colour, (label, stopped) in enumerate((("trained to the end", False), ("stopped early", True))):
             rows = [row for row in found.tried if row.stopped == stopped and row.loss.mean is not None]
             x = tuple(place(axis, row) for row in rows)
-            marks.append(points(x, [row.loss for row in rows], label, colour))
+            marks.append(Points(x, tuple(row.loss.mean for row in rows), label=label, colour=colour))
         if found.chosen is not None:
             row = found.tried[found.chosen]
             marks.append(Points((place(axis, row),), (row.loss.mean,), label="chosen", colour=CHOSEN))
         log = "xy" if axis.scale == "log" else "y"
         panels.append(Panel(tuple(marks), x=axis.name, y=label_of(found.tried[0].loss), log=log))
     early = sum(row.stopped for row in found.tried)
-    words = f"{len(found.tried)} trials, of which {early} were stopped early and show the loss of a shorter training."
-    return Figure(tuple(panels), f"{opening(found)} {words} {chosen_words(found)}{diverged_words(found)}")
+    words = (
+        f"{found.title}: {len(found.tried)} trials, each by its mean validation loss over {found.seeds} seeds at the "
+        f"chosen epoch; {early} were stopped early and show that of a shorter training."
+    )
+    return Figure(tuple(panels), f"{words} {chosen_words(found)}{diverged_words(found)}")
 
 
 # what they share ───────────────────────────────────────────────────────────────────────

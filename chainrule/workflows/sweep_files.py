@@ -3,11 +3,11 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 from types import ModuleType
 
 import msgspec
 
-from chainrule.errors import ChainruleError
 from chainrule.workflows.sweep import Sweep
 
 SQL = {"number": "DOUBLE", "whole": "BIGINT", "truth": "BOOLEAN", "text": "VARCHAR"}
@@ -18,9 +18,21 @@ def files(found: Sweep) -> dict[str, bytes]:
     """``results.csv`` and ``results.json``, and ``results.parquet`` where DuckDB is installed."""
     table = as_csv(found)
     result = {"results.csv": table, "results.json": as_json(found)}
-    if duckdb() is not None:
-        result["results.parquet"] = as_parquet(found, table)
+    library = duckdb()
+    if library is not None:
+        result["results.parquet"] = as_parquet(found, table, library)
     return result
+
+
+def without_parquet(contents: Mapping[str, bytes]) -> list[str]:
+    """Why there is no Parquet file, if there is none."""
+    if "results.parquet" in contents:
+        return []
+    return [
+        "warning W702: results.parquet was not written.\n"
+        "  DuckDB, which writes it, is not installed; results.csv has the same rows.\n"
+        '  fix: pip install "chainrule[track]", then the same command: nothing is trained again'
+    ]
 
 
 def record(found: Sweep) -> dict[str, object]:
@@ -44,27 +56,17 @@ def as_csv(found: Sweep) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(found: Sweep, table: bytes) -> bytes:
+def as_parquet(found: Sweep, table: bytes, library: ModuleType) -> bytes:
     """The rows of a CSV file as Parquet, with the types of the columns.
 
     Args:
         found: The sweep.
         table: ``as_csv`` of it.
+        library: DuckDB.
 
     Returns:
         The file's contents.
-
-    Raises:
-        ChainruleError: E702 if DuckDB is not installed.
     """
-    library = duckdb()
-    if library is None:
-        raise ChainruleError(
-            "E702",
-            "DuckDB is not installed.",
-            "It writes Parquet; results.csv has the same rows.",
-            'pip install "chainrule[track]"',
-        )
     import fsspec  # torch brings it
 
     memory = fsspec.filesystem("memory")

@@ -1,6 +1,7 @@
 """A workflow from end to end: train many seeds, choose on validation, test once, compare with baselines, keep all."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,8 +15,10 @@ from chainrule.evidence.finding import to_json
 from chainrule.experiment.cohort import assemble
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.environment import versions
+from chainrule.experiment.executors.job import Executor, Job, shared_store
 from chainrule.experiment.protocol import REGISTERED
 from chainrule.experiment.training import Progress, cell_key, shards
+from chainrule.store import disk
 from chainrule.store.keys import key
 from chainrule.store.objects import Store
 from chainrule.workflows import baselines, classification, curves, regression
@@ -29,7 +32,12 @@ FROM_DATA = -1
 
 
 def evaluate(
-    condition: Condition, seeds: int, store: Store, folds: int = FROM_DATA, first: int = REGISTERED
+    condition: Condition,
+    seeds: int,
+    store: Store,
+    folds: int = FROM_DATA,
+    first: int = REGISTERED,
+    executor: Executor | None = None,
 ) -> Generator[Progress, None, Evaluation]:
     """Train a condition by many seeds and describe the result: the record of ``chainrule train``.
 
@@ -43,6 +51,7 @@ def evaluate(
         folds: Folds of an additional cross-validation of a regression; 0 for none, ``FROM_DATA`` for 5 where the data
             are small.
         first: First replica.
+        executor: Where shards are computed; in this process if none is given.
 
     Yields:
         Progress.
@@ -66,11 +75,11 @@ def evaluate(
         plans.append(protocol(folded(condition, folds), folds, first // folds * folds))
     stages = [len(shards(plan)) for plan in plans]
     total = sum(stages) + len(stages)
-    members = yield from staged(fit(condition, seeds, store, first), 0, total)
+    members = yield from staged(fit(condition, seeds, store, first, executor), 0, total)
     others = yield from baselines.fitted(members, store, stages[0], total)
     validated: tuple[Sheet, ...] = ()
     if folds:
-        sheet = yield from cross_validate(condition, store, folds, first, stages[0] + 1, total)
+        sheet = yield from cross_validate(condition, store, folds, first, stages[0] + 1, total, executor)
         validated = (sheet,)
     evaluation = described(members, others, validated, address)
     files = {"evaluation.json": to_json(evaluation), "network.json": to_json(network(members, seeds, first))}
@@ -78,8 +87,33 @@ def evaluate(
     return evaluation
 
 
+def evaluation_job(condition: Condition, seeds: int, store: Store) -> Job:
+    """A whole workflow as it travels: ``evaluate`` with its defaults."""
+    plain = msgspec.json.decode(msgspec.json.encode(condition))
+    folder = str(store.folder.absolute())
+    return Job(f"{__name__}:evaluate_named", {"condition": plain, "seeds": seeds, "store": folder})
+
+
+def evaluate_named(condition: dict[str, object], seeds: int, store: str) -> Iterator[Progress]:
+    """Carry out a workflow in a worker; its record is stored before this ends.
+
+    Raises:
+        ChainruleError: E506 if the store is not that of the process that sent the job.
+    """
+    place = Store(Path(store))
+    if not disk.is_file(place.folder / "FORMAT"):
+        raise shared_store(place.folder)
+    yield from evaluate(msgspec.convert(condition, Condition), seeds, place)
+
+
 def cross_validate(
-    condition: Condition, store: Store, folds: int, first: int = REGISTERED, done: int = 0, total: int = 1
+    condition: Condition,
+    store: Store,
+    folds: int,
+    first: int = REGISTERED,
+    done: int = 0,
+    total: int = 1,
+    executor: Executor | None = None,
 ) -> Generator[Progress, None, Sheet]:
     """k-fold cross-validation of a regression: fold i tests, the next one chooses the epoch, the others train.
 
@@ -90,6 +124,7 @@ def cross_validate(
         first: Replica near which the folds' replicas begin.
         done: Stages of a longer work that lie behind.
         total: Stages in all.
+        executor: Where shards are computed; in this process if none is given.
 
     Yields:
         Progress.
@@ -98,7 +133,7 @@ def cross_validate(
         Errors on each fold and their mean, beside linear regression.
     """
     one = folded(condition, folds)
-    members = yield from staged(fit(one, folds, store, first // folds * folds), done, total)
+    members = yield from staged(fit(one, folds, store, first // folds * folds, executor), done, total)
     others = yield from baselines.fitted(members, store, total - 1, total)
     return regression.cross_validation(members, others)
 

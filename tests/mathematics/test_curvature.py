@@ -11,7 +11,9 @@ from chainrule.calculus.backprop import Objective
 from chainrule.calculus.losses import objective
 from chainrule.calculus.network import flatten
 from chainrule.calculus.products import hessian_product
-from chainrule.measure.curvature import lanczos, spectral_density, top_eigenvalues, trace
+from chainrule.measure.curvature import top_eigenvalues
+from chainrule.measure.lanczos import lanczos
+from chainrule.measure.spectrum import spectral_density, trace
 from tests.cases import LEAD, random_batch, random_params
 
 F64 = torch.float64

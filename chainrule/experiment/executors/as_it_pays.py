@@ -24,7 +24,7 @@ def as_it_pays(workers: int = 0, memory: int = 0) -> Executor:
         waiting, began = iter(work.jobs), time.perf_counter()
         for done, job in enumerate(waiting):
             each = (time.perf_counter() - began) / max(done, 1)
-            if pays(each, work.count - done, width):
+            if done and pays(each, work.count - done, width):
                 rest = Work(chain([job], waiting), work.count - done, work.need, work.what)
                 for at in on_processes(workers, memory)(rest):
                     yield Progress(done + at.shard, work.count, at.step, at.steps, at.note)

@@ -71,6 +71,21 @@ class Work:
     what: str = "a job"
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """The part of a protocol that is sent to workers.
+
+    Args:
+        work: Its jobs.
+        proof: Address of a result that the store must hold afterwards.
+        note: Why nothing is sent, if something might have been.
+    """
+
+    work: Work
+    proof: str = ""
+    note: str = ""
+
+
 # Carries out every job, wherever it does so, and yields Progress. A job that is refused ends the work with its error.
 Executor = Callable[[Work], Iterator[Progress]]
 
@@ -162,6 +177,14 @@ def check_threads(pools: Sequence[dict[str, object]]) -> None:
             "The last bits of a sum depend on the number of threads, and results are promised for one.",
             f"start the worker with {_variables()} in its environment",
         )
+
+
+def stays_here(name: str) -> str:
+    """Why something is not sent to workers."""
+    return (
+        f"computed in this process: {name!r} has no name by which a worker could find it (it is a lambda, an inner "
+        "function, or stands in a notebook); define it in a module"
+    )
 
 
 def worker_died(job: Job) -> ChainruleError:

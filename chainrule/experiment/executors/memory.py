@@ -22,7 +22,7 @@ UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def free_memory() -> int:
-    """Bytes that can still be taken: what Linux calls available, within the limit of a container; elsewhere half of all."""
+    """Bytes that can still be taken: what Linux calls available, within a container's limit; elsewhere half of all."""
     available = number(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo")) * 1024
     if not available:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import ModuleType
+from typing import Any
 
 from chainrule.experiment.executors.job import (
     ONE_THREAD,
@@ -40,9 +40,9 @@ def on_dask(workers: int = 0, address: str = "", memory: int = 0) -> Executor:
         with ExitStack() as stack:
             where = address or stack.enter_context(local_cluster(distributed, work, workers, memory))
             client = stack.enter_context(distributed.Client(where, set_as_default=False))
-            waiting, done = iter(work.jobs), 0
+            waiting = iter(work.jobs)
             running: dict[str, Job] = {}
-            results = distributed.as_completed()
+            results = distributed.as_completed(loop=client.loop)
 
             def hand_out() -> bool:
                 job = next(waiting, None)
@@ -54,20 +54,19 @@ def on_dask(workers: int = 0, address: str = "", memory: int = 0) -> Executor:
 
             while len(running) < AHEAD and hand_out():
                 pass
-            for future in results:
+            for done, future in enumerate(results):
                 job = running.pop(future.key)
                 try:
                     unless_refused(future.result())
                 except distributed.KilledWorker:
                     raise worker_died(job) from None
-                done += 1
-                yield Progress(done, work.count, 0, 1)
+                yield Progress(done + 1, work.count, 0, 1)
                 hand_out()
 
     return execute
 
 
-def local_cluster(distributed: ModuleType, work: Work, workers: int, memory: int):  # type: ignore[no-untyped-def]
+def local_cluster(distributed: Any, work: Work, workers: int, memory: int) -> Any:
     """Workers on this machine that only this machine can reach."""
     width = at_once(work, workers or cores(), memory)
     import dask
@@ -85,7 +84,7 @@ def local_cluster(distributed: ModuleType, work: Work, workers: int, memory: int
         )
 
 
-def library() -> ModuleType:
+def library() -> Any:
     """``dask.distributed``, which is optional."""
     try:
         import distributed

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 
-from loky import ProcessPoolExecutor, cpu_count
+from loky import ProcessPoolExecutor, cpu_count, get_reusable_executor
 
 from chainrule.experiment.executors.job import (
     ONE_THREAD,
@@ -28,6 +28,7 @@ from chainrule.experiment.executors.job import (
 from chainrule.experiment.executors.memory import at_once
 
 AHEAD = 2  # jobs handed out per worker, so that none waits for the next
+IDLE = 30  # seconds after which a worker without a job ends
 
 
 def on_processes(workers: int = 0, memory: int = 0) -> Executor:
@@ -46,11 +47,13 @@ def on_processes(workers: int = 0, memory: int = 0) -> Executor:
         waiting, deaths, done = iter(work.jobs), Counter[str](), 0
         running: dict[Future[str], Job] = {}
         pool = started(width)
+        whole = False
         try:
             while True:
                 while len(running) < AHEAD * width and (job := next(waiting, None)) is not None:
                     running[pool.submit(perform, packed(job))] = job
                 if not running:
+                    whole = True
                     return
                 lost: list[Job] = []
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -72,7 +75,8 @@ def on_processes(workers: int = 0, memory: int = 0) -> Executor:
                     pool = started(width)
                     waiting = chain(lost, waiting)
         finally:
-            pool.shutdown(wait=True, kill_workers=True)
+            if not whole:
+                pool.shutdown(wait=True, kill_workers=True)
 
     return execute
 
@@ -83,9 +87,11 @@ def cores() -> int:
 
 
 def started(width: int) -> ProcessPoolExecutor:
-    """Worker processes with one thread each; the first job starts them."""
+    """Worker processes with one thread each: the first job starts them, the next work finds them, idle ones leave."""
     environment = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return ProcessPoolExecutor(max_workers=width, env=environment, initializer=bound, initargs=(os.getpid(),))
+    return get_reusable_executor(
+        max_workers=width, timeout=IDLE, env=environment, initializer=bound, initargs=(os.getpid(),)
+    )
 
 
 def bound(driver: int) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 from chainrule.errors import ChainruleError
@@ -45,7 +44,6 @@ def on_ray(workers: int = 0, address: str = "", memory: int = 0) -> Executor:
     ray = library()
 
     def execute(work: Work) -> Iterator[Progress]:
-        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="token")
         if address:
             place: dict[str, Any] = {"address": address}
         else:
@@ -78,8 +76,10 @@ def on_ray(workers: int = 0, address: str = "", memory: int = 0) -> Executor:
     return execute
 
 
-def library() -> ModuleType:
-    """Ray, which is optional, in a version that has tokens."""
+def library() -> Any:
+    """Ray, which is optional, in a version that has tokens; it reads these settings when it is imported."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
