@@ -144,6 +144,7 @@ def sklearn_mlp(condition: Condition, epochs: int, replicas: Sequence[int]) -> C
             raise Absent("the first batches lack a class")
         model.coefs_, model.intercepts_ = [w.copy() for w in weights], [b.copy() for b in biases]
         model.max_iter = epochs
+        del model._optimizer  # or partial_fit would go on with the momentum of the first batches
         models.append(model)
 
     def run() -> None:

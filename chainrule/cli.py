@@ -299,7 +299,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="Networks per condition or trial; seeds=20 says the same.")] = 5,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows; 0 takes the data set's default.")] = 0,
     search: Annotated[int, typer.Option(help="No grid, but so many trials proposed by Optuna, in batches.")] = 0,
-    storage: Annotated[str, typer.Option(help="With --search: URL of its database; a file in the store if empty.")] = "",
+    storage: Annotated[str, typer.Option(help="With --search: its database; a file in the store if empty.")] = "",
     to: Annotated[Path | None, typer.Option(help="Folder for results.csv, .parquet, .json and the figure.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Train more than 100,000 networks.")] = False,
     as_json: Json = False,

@@ -36,9 +36,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {  # layer → modules and packages bel
     "catalogue": (),
     "store": (),
     "calculus": (),
+    "kernel": ("calculus",),
     "dataset": ("store.disk", "catalogue"),
     "datasets": ("dataset",),
-    "experiment": ("calculus", "dataset", "store"),
+    "experiment": ("calculus", "kernel", "dataset", "store"),
     "theory": ("calculus",),
     "measure": ("calculus",),
     "evidence": ("experiment", "store"),
@@ -56,11 +57,13 @@ WALKS = {"dataset": "datasets", "formulas": "theory", "lookup": "claims", "cli":
 
 NO_TORCH = ("store", "evidence", "report")  # tensors end where the comparison begins
 
-ONLY_IN = {  # a library that one file alone knows
+ONLY_IN = {  # a library that one file, or one folder, alone knows
     "matplotlib": "chainrule/report/draw.py",
     "mpl_toolkits": "chainrule/report/draw.py",
     "pypandoc": "chainrule/report/publish.py",
     "typst": "chainrule/report/publish.py",
+    "numba": "chainrule/kernel/",
+    "llvmlite": "chainrule/kernel/",
     "rich": "chainrule/cli.py",
     "typer": "chainrule/cli.py",
 }
@@ -212,7 +215,7 @@ def foreign_libraries(path: str, source: str) -> list[str]:
     return [
         f"{path}:{line}: {library} is imported only in {ONLY_IN[library]}"
         for line, library in found
-        if ONLY_IN.get(library, path) != path
+        if not path.startswith(ONLY_IN.get(library, path))
     ] + [
         f"{path}:{line}: {layer_of(path)} handles no tensors"
         for line, library in found

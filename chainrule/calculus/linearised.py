@@ -81,7 +81,7 @@ def push(at: Linearised, first: Float[Tensor, "*m N n"], direction: Params) -> C
     dẑ = (dz - mean dz - ẑ mean(ẑ dz)) / s and ds = mean(ẑ dz).
 
     Source:
-        Pearlmutter (1994), Fast exact multiplication by the Hessian, section 3.1.
+        Pearlmutter (1994), Fast exact multiplication by the Hessian.
     """
     dz, run, params = first, at.run, at.params
     u, h = [], []

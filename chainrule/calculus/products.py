@@ -1,4 +1,4 @@
-"""Products of a vector with the Hessian, the Gauss-Newton matrix, the Fisher matrix or the Jacobian: no matrix is formed.
+"""Products of a vector with the Hessian, the Gauss-Newton, the Fisher matrix or the Jacobian: no matrix is formed.
 
 Each function computes once what depends on the point alone, and returns a product that is cheap to repeat. A product
 takes [*b, *m, P], where *m are the leading axes of the parameters and *b any further ones: many vectors at one network.
@@ -49,8 +49,8 @@ def hessian_product(
     r"""The map v ↦ H v for the Hessian of the mean loss, for every stacked member at once.
 
     The gradient's own equations, differentiated along v by hand: one pass forwards for the changes of the signals, one
-    backwards for those of the errors. The forward pass, the errors, φ' and φ'' are computed once for all v, so a product
-    costs the matrix products of one gradient and no evaluation of φ. Members do not mix.
+    backwards for those of the errors. The forward pass, the errors, φ' and φ'' are computed once for all v, so a
+    product costs the large matrix products of one gradient and no evaluation of φ. Members do not mix.
 
     .. math::  H v = \left.\tfrac{d}{dr} \nabla L(\theta + r v)\right|_{r=0}
 
@@ -179,11 +179,12 @@ def fisher_product(params: Params, x: Float[Tensor, "*#m N d"], objective: Objec
     r"""The map v ↦ F v for the Fisher information of the network read as a model of y given x; no target enters.
 
     .. math::  F = \frac1N \sum_n \mathbb E_{y \sim p(\cdot|x_n)} [\nabla \log p \, \nabla \log p^\top]
-                 = \frac1N J^\top M J, \quad M = (\partial a/\partial z)^\top \, \mathrm{Cov}[y]^{-1} \, \partial a/\partial z
+                 = \frac1N J^\top M J, \quad
+                 M = (\partial a/\partial z)^\top \, \mathrm{Cov}[y]^{-1} \, \partial a/\partial z
 
     for the families of which the losses are the logarithms: categorical, Bernoulli, and normal of variance 1. With the
-    loss's canonical head it is the Gauss-Newton matrix; with another head of ``squared_error`` it is the positive part of
-    it, without the curvature of the head.
+    loss's canonical head it is the Gauss-Newton matrix; with another head of ``squared_error`` it is that without the
+    curvature of the head.
 
     Args:
         params: Where it is taken.
@@ -198,7 +199,7 @@ def fisher_product(params: Params, x: Float[Tensor, "*#m N d"], objective: Objec
 
     Source:
         Amari (1998), Natural gradient works efficiently in learning; Martens (2020), New insights and perspectives on
-        the natural gradient method, section 9.2.
+        the natural gradient method.
     """
     loss = objective.loss
     pullback = HEADS[loss.head].pullback
@@ -233,7 +234,7 @@ def empirical_fisher_product(
         Rounding: 1e-12 relative to ``batch_gradients`` in float64.
 
     Source:
-        Kunstner, Balles & Hennig (2019), Limitations of the empirical Fisher approximation, equation 3.
+        Kunstner, Balles & Hennig (2019), Limitations of the empirical Fisher approximation.
     """
 
     def outer(z: Tensor, dz: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chainrule.experiment import elementary, kernel
 from chainrule.experiment.cohort import MASK_BLOCK, Cohort
 from chainrule.experiment.engines import State, first_failure, learning_rate_factors
-from chainrule.experiment.tiles import LANES
+from chainrule.kernel import elementary, segment
+from chainrule.kernel.tiles import LANES
 
 INDICES = 4_000_000  # rows of batches handed over in one call, and
 OPERATIONS = 2e10  # multiply-adds: half a second at most, so that an interrupt is heard
@@ -33,7 +33,7 @@ class Layout:
     def shapes(self) -> list[tuple[int, int]]:
         """(rows, padded row) of every layer."""
         return [
-            (n_in + 1, kernel.row_length(n_out, self.width))
+            (n_in + 1, segment.row_length(n_out, self.width))
             for n_in, n_out in zip(self.widths, self.widths[1:], strict=False)
         ]
 
@@ -96,11 +96,11 @@ def compiled(state: State, steps: int) -> State:
         layout.pack(packed, tensors)
 
     widths = np.array(first.widths)
-    scratch = np.zeros(kernel.scratch_size(widths, cohort.batch, width), dtype=weights.numpy().dtype)
+    scratch = np.zeros(segment.scratch_size(widths, cohort.batch, width), dtype=weights.numpy().dtype)
     numbers = (
         elementary.NUMBERS[first.activation],
-        kernel.LOSSES[first.loss, cohort.objective.loss.head],
-        kernel.OPTIMISERS[first.optimiser],
+        segment.LOSSES[first.loss, cohort.objective.loss.head],
+        segment.OPTIMISERS[first.optimiser],
         width,
     )
     bytes_, pixels = inputs(cohort)
@@ -108,7 +108,7 @@ def compiled(state: State, steps: int) -> State:
     dropout = torch.stack([cohort.least_kept().double().reshape(-1), 1 / (1 - drop)], dim=1)
     losses = torch.empty(steps, *lead, dtype=cohort.dtype)
     for start, count in pieces(cohort, state.step, steps):
-        kernel.segment(
+        segment.train(
             numbers,
             widths,
             weights.numpy(),

@@ -11,6 +11,7 @@ import torch
 import chainrule
 from chainrule import dataset
 from chainrule.calculus.network import flatten
+from chainrule.experiment import fast
 from chainrule.experiment.cohort import assemble
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import initial, manual
@@ -24,6 +25,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": str(torch.__version__),  # a subclass of str that JSON does not know
+        "engine": fast.name(),
     }
 
 

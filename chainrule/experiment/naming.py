@@ -57,11 +57,11 @@ def spelled_out(function: object) -> dict[str, object] | None:
         True
     """
     inner = function
-    arguments: list[str] = []
-    bound: dict[str, str] = {}
+    arguments: list[object] = []
+    bound: dict[str, object] = {}
     while isinstance(inner, partial):
-        arguments = [*map(repr, inner.args), *arguments]
-        bound = {name: repr(value) for name, value in inner.keywords.items()} | bound
+        arguments = [*map(_written, inner.args), *arguments]
+        bound = {name: _written(value) for name, value in inner.keywords.items()} | bound
         inner = inner.func
     module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", "")
     if not module or module == "__main__" or getattr(sys.modules.get(module), name, None) is not inner:
@@ -77,6 +77,16 @@ def found(spelled: dict[str, Any]) -> Any:
     """The function that ``spelled_out`` wrote down."""
     module, _, name = spelled["function"].partition(":")
     function = getattr(import_module(module), name)
-    arguments = [ast.literal_eval(text) for text in spelled["arguments"]]
-    bound = {name: ast.literal_eval(text) for name, text in spelled["bound"].items()}
+    arguments = [_read(written) for written in spelled["arguments"]]
+    bound = {name: _read(written) for name, written in spelled["bound"].items()}
     return partial(function, *arguments, **bound) if arguments or bound else function
+
+
+def _written(value: object) -> object:
+    """A bound argument: a function by its name, anything else as Python writes it."""
+    return (spelled_out(value) if callable(value) else None) or repr(value)
+
+
+def _read(written: Any) -> Any:
+    """The argument that ``_written`` wrote down; a ``ValueError`` if only Python's memory held it."""
+    return found(written) if isinstance(written, dict) else ast.literal_eval(written)

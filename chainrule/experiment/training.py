@@ -22,13 +22,14 @@ from chainrule.errors import ChainruleError
 from chainrule.experiment import trials
 from chainrule.experiment.cohort import Cohort, assemble
 from chainrule.experiment.condition import DTYPES, Condition, architecture
-from chainrule.experiment.engines import Engine, State, initial, manual
+from chainrule.experiment.engines import Engine, State, initial
 from chainrule.experiment.executors.job import Executor, Job, Parcel, Work, other_code, shared_store, stays_here
 from chainrule.experiment.executors.job import Progress as Progress  # where those who train look for it
 from chainrule.experiment.executors.memory import check_budget
 from chainrule.experiment.kept import PARAMS, Kept, OnDisk, pack
 from chainrule.experiment.kept import unpack as unpack
 from chainrule.experiment.naming import found, identity, spelled_out
+from chainrule.experiment.fast import fast
 from chainrule.experiment.observe import CHUNK
 from chainrule.experiment.protocol import Protocol, Run, Schedule, Trials
 from chainrule.randomness import ROOT
@@ -159,13 +160,13 @@ def stored(store: Store, address: str) -> Files:
     return {}
 
 
-def train(protocol: Protocol, store: Store, engine: Engine = manual, executor: Executor | None = None) -> list[Run]:
+def train(protocol: Protocol, store: Store, engine: Engine = fast, executor: Executor | None = None) -> list[Run]:
     """Train what is not stored yet, and gather the Runs of a protocol, one per structure."""
     return finish(carry_out(protocol, store, engine, executor))
 
 
 def carry_out(
-    protocol: Protocol | Trials, store: Store, engine: Engine = manual, executor: Executor | None = None
+    protocol: Protocol | Trials, store: Store, engine: Engine = fast, executor: Executor | None = None
 ) -> Generator[Progress, None, list[Run]]:
     """Carry out a protocol shard by shard; a shard whose cells are all stored is read, not computed.
 
@@ -220,7 +221,7 @@ def check_room(protocol: Protocol, store: Store) -> None:
 
 
 def send(
-    protocols: Sequence[Protocol | Trials], store: Store, executor: Executor, engine: Engine = manual
+    protocols: Sequence[Protocol | Trials], store: Store, executor: Executor, engine: Engine = fast
 ) -> Iterator[Progress]:
     """Have an executor compute what some protocols need and the store lacks; what it cannot be sent is left out.
 
@@ -252,11 +253,11 @@ def send(
         raise shared_store(store.folder)
 
 
-def parcel(protocol: Protocol, store: Store, engine: Engine = manual) -> Parcel:
+def parcel(protocol: Protocol, store: Store, engine: Engine = fast) -> Parcel:
     """The shards of a protocol that are not stored, as jobs; none if an instrument or the engine has no name."""
     missing = unfinished(protocol, store)
     used: dict[str, object] = {name: spelled_out(instrument) for name, instrument in protocol.observe.items()}
-    used |= {} if engine is manual else {"engine": spelled_out(engine)}
+    used |= {} if engine is fast else {"engine": spelled_out(engine)}
     strangers = [name for name, spelled in used.items() if spelled is None]
     if not missing or strangers:
         return Parcel(Work((), 0), note=stays_here(strangers[0]) if missing else "")
@@ -267,7 +268,7 @@ def parcel(protocol: Protocol, store: Store, engine: Engine = manual) -> Parcel:
     return Parcel(Work(jobs, len(missing), bytes_needed(largest), described(largest)), proof)
 
 
-def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = manual) -> Job:
+def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = fast) -> Job:
     """A shard as it travels; instruments and engine must have a name (``naming.spelled_out``)."""
     return Job(
         f"{__name__}:carry_out_shard",
@@ -278,7 +279,7 @@ def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = manual)
             "observe": {name: spelled_out(instrument) for name, instrument in protocol.observe.items()},
             "at": [protocol.at.every, protocol.at.first],
             "keep": protocol.keep,
-            "engine": None if engine is manual else spelled_out(engine),
+            "engine": None if engine is fast else spelled_out(engine),
             "cells": list(addresses(protocol, observed(protocol), shard).values()),
         },
     )
@@ -315,7 +316,7 @@ def carry_out_shard(
     names = addresses(protocol, observed(protocol), shard)
     if list(names.values()) != cells:
         raise other_code(described(shard))
-    yield from _settled(protocol, shard, names, place, found(engine) if engine else manual, 0, 1)
+    yield from _settled(protocol, shard, names, place, found(engine) if engine else fast, 0, 1)
 
 
 def _settled(

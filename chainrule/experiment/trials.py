@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load as tensors_from_bytes
@@ -96,7 +97,7 @@ def parcel(trials: Trials, store: Store) -> Parcel:
 
 
 def carry_out_block(
-    store: str, trial: dict[str, object], data: list[str], block: list[tuple[Case, int]], cells: list[str]
+    store: str, trial: dict[str, object], data: list[str], block: list[list[Any]], cells: list[str]
 ) -> Iterator[Progress]:
     """Carry out some trials in a worker; each is stored before the next begins.
 

@@ -97,7 +97,7 @@ def top_eigenpairs(
     max_iterations: int = 100,
     metric: Operator | None = None,
 ) -> Eigenpairs:
-    """``top_eigenvalues`` with the eigenvectors; an eigenvalue's error is then residual² / gap, the vector's residual / gap.
+    """``top_eigenvalues`` with the eigenvectors, each with an error of about residual / distance to other eigenvalues.
 
     Example:
         >>> a = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
@@ -123,7 +123,7 @@ def preconditioned(matvec: Operator, diagonal: Float[Tensor, "*m P"]) -> Operato
         v ↦ P^{-1/2} A P^{-1/2} v; for an eigenvector y of it, P^{-1/2} y is one of P⁻¹ A.
 
     Source:
-        Cohen et al. (2022), Adaptive gradient methods at the edge of stability, section 3,
+        Cohen et al. (2022), Adaptive gradient methods at the edge of stability,
         https://arxiv.org/abs/2207.14484
 
     Example:

@@ -15,8 +15,8 @@ Pencil = Callable[[Float[Tensor, "*m P"], Float[Tensor, "*m P"]], Float[Tensor, 
 
 BLOCK = 16  # vectors of a basis that are kept in one tensor: the basis grows without being copied
 
-# Entries of a basis up to which every new vector is orthogonalised against all of it. Above, reading the basis costs more
-# than the product, and it is done when the estimate of the lost orthogonality calls for it.
+# Entries of a basis up to which every new vector is orthogonalised against all of it. Above, reading the basis costs
+# more than the product, and it is done when the estimate of the lost orthogonality calls for it.
 ALWAYS = 2**20
 
 
@@ -88,7 +88,7 @@ class Krylov:
         vector: The vector that follows [*m, P], and ``dual``, its image under the metric.
         size: Largest |entry| so far [*m]: an estimate from below of the norm of the operator.
         economical: Whether a vector has joined that was not orthogonalised against the whole basis.
-        omega: Estimates of ⟨vector, basis_i⟩ [*m, j + 1], float64, 1 for itself; ``before``, those of the vector before.
+        omega: Estimates of ⟨vector, basis_i⟩ [*m, j + 1], float64, 1 for itself; ``before``: of the vector before.
     """
 
     def __init__(self, start: Float[Tensor, "*m P"], matvec: Operator | Pencil, metric: Operator | None = None) -> None:
@@ -141,7 +141,7 @@ class Krylov:
         self.before, self.omega = self.omega, torch.cat([omega, torch.ones_like(omega[..., :1])], -1)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Eigenvalues [*m, j] of the tridiagonal matrix in rising order, residuals, eigenvectors [*m, j, j]: float64."""
+        """Rising eigenvalues [*m, j] of the tridiagonal matrix, residuals, eigenvectors [*m, j, j]; float64."""
         finite = (self.alpha.isfinite() & self.beta.isfinite()).all(-1)[..., None]
         # a diverged member must not stop its neighbours: eigh refuses what is not finite
         alpha, beta = (torch.where(finite, t, 0.0) for t in (self.alpha, self.beta))
@@ -162,12 +162,12 @@ class Krylov:
 
     def combine(self, coefficients: Float[Tensor, "*m j k"]) -> Float[Tensor, "*m k P"]:
         """Combinations of the basis, for columns of length 1 of length 1 up to the orthogonality that is kept."""
-        parts = zip(coefficients.to(self.vector.dtype).split(BLOCK, dim=-2), self._filled(), strict=True)
-        total: Tensor = torch.stack([part.mT @ block for part, block in parts]).sum(0)
-        return total
+        rows = coefficients.to(self.vector.dtype).mT  # [*m, k, j]
+        parts = [rows[..., BLOCK * i : BLOCK * (i + 1)] @ block for i, block in enumerate(self._filled())]
+        return torch.stack(parts).sum(0)
 
     def _image(self, vector: Tensor, dual: Tensor) -> Tensor:
-        return self.matvec(vector) if self.metric is None else self.matvec(vector, dual)  # type: ignore[call-arg, arg-type]
+        return self.matvec(vector) if self.metric is None else self.matvec(vector, dual)  # type: ignore[call-arg]
 
     def _length(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """Length in the metric, and the image under it."""
@@ -193,7 +193,7 @@ class Krylov:
     def _lost_orthogonality(self, beta: Tensor) -> Tensor:
         """Estimates of ⟨next vector, basis_i⟩ [*m, j]: the recurrence of the vectors, multiplied by the basis.
 
-        Rounding enters each with the sign that makes matters worse (Larsen 1998, section 2.3).
+        Rounding enters each with the sign that makes matters worse (Simon 1984).
         """
         newest = torch.full_like(beta, 2 * self.eps)[..., None]
         if self.count == 1:

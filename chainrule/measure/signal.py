@@ -1,6 +1,7 @@
-"""What passes through a network: lengths, correlations, saturation, dead units, norms of gradients."""
+"""What passes through a network: lengths, moments, correlations, saturation, dead units, norms of gradients."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -97,3 +98,71 @@ def gradient_norms(gradients: Sequence[Float[Tensor, "*m _ _"]]) -> Float[Tensor
         tensor([5., 0.])
     """
     return torch.stack([torch.linalg.matrix_norm(gradient) for gradient in gradients], dim=-1)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Centred moments of the entries of a layer, over inputs and units.
+
+    Args:
+        mean: [h].
+        variance: [h²].
+        skewness: Third central moment over σ³ [1]; 0 for a symmetric distribution.
+        kurtosis: Fourth central moment over σ⁴, less 3 [1]; 0 for a normal distribution.
+    """
+
+    mean: Float[Tensor, "*m"]
+    variance: Float[Tensor, "*m"]
+    skewness: Float[Tensor, "*m"]
+    kurtosis: Float[Tensor, "*m"]
+
+
+def moments(h: Float[Tensor, "*m N d"]) -> Moments:
+    r"""The first four moments of a layer's entries: how far its pre-activations are from the normal law of wide nets.
+
+    Args:
+        h: Pre-activations, activations or error signals of one layer [h].
+
+    Returns:
+        Moments over N d entries, with divisor N d; skewness and kurtosis are NaN where all entries are equal.
+
+    Error:
+        Rounding. As estimates for independent normal entries: standard errors √(6 / Nd) of the skewness and √(24 / Nd)
+        of the kurtosis; units at one input and inputs at one unit are not independent.
+
+    Source:
+        Fisher (1930), The moments of the distribution for normal samples of measures of departure from normality.
+
+    Example:
+        >>> moments(torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
+        Moments(mean=tensor(0.), variance=tensor(1.), skewness=tensor(0.), kurtosis=tensor(-2.))
+    """
+    mean = h.mean((-2, -1))
+    centred = h - mean[..., None, None]
+    variance = centred.square().mean((-2, -1))
+    # scaled first: the fourth power of a small signal would underflow
+    unit = centred / variance.sqrt()[..., None, None]
+    return Moments(mean, variance, unit.pow(3).mean((-2, -1)), unit.pow(4).mean((-2, -1)) - 3)
+
+
+def correlations(h: Float[Tensor, "*m N d"]) -> Float[Tensor, "*m N N"]:
+    """``correlation`` of every pair of inputs in a layer.
+
+    Args:
+        h: The layer at N inputs [h].
+
+    Returns:
+        Symmetric matrices with 1 on the diagonal [1]; NaN in the row and column of an input whose layer is 0.
+
+    Error:
+        Rounding, for signals of any size.
+
+    Example:
+        >>> correlations(torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
+        tensor([[1.0000, 0.6000],
+                [0.6000, 1.0000]])
+    """
+    scaled = h / h.abs().amax(-1, keepdim=True)
+    rows = scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+    cosines: Tensor = rows @ rows.mT
+    return cosines

@@ -16,6 +16,9 @@ NODES = 20
 at distance π/2 from the middle of a panel of half-width 1, as that of tanh does, the error falls like ρ^-40 = 4e-22,
 ρ = π/2 + √(π²/4 + 1) (Trefethen 2008, Is Gauss quadrature better than Clenshaw-Curtis?)."""
 
+RULE = np.polynomial.legendre.leggauss(NODES)
+"""Their places and weights on [-1, 1]."""
+
 STANDARD = np.arange(-38.0, 39.0)
 """Ends of panels in standard deviations: the density beyond is below 1e-313, so even an expectation that lives in a far
 tail keeps its relative accuracy."""
@@ -232,8 +235,7 @@ def _graded_edges(scale: float, other: float, correlation: float, rest: float, k
 
 def _panels(edges: Floats) -> tuple[Floats, Floats]:
     """Nodes and weights of Gauss-Legendre on consecutive panels: [*m, panels + 1] -> [*m, panels · NODES] each."""
-    node, weight = np.polynomial.legendre.leggauss(NODES)
     half, middle = np.diff(edges) / 2, (edges[..., 1:] + edges[..., :-1]) / 2
-    x = middle[..., None] + half[..., None] * node
-    w = half[..., None] * weight
+    x = middle[..., None] + half[..., None] * RULE[0]
+    w = half[..., None] * RULE[1]
     return x.reshape(*edges.shape[:-1], -1), w.reshape(*edges.shape[:-1], -1)

@@ -1,4 +1,4 @@
-"""Axes of a sweep as the command line writes them: ``lr=0.003..0.3:log9``, ``batch=32|64``, ``widths=64,64|208,208``."""
+"""Axes of a sweep as the command line writes them: ``lr=0.003..0.3:log9``, ``widths=64,64|208,208``."""
 
 import itertools
 import math

@@ -129,7 +129,7 @@ def search(
         The trials, the best first, and the test of the chosen one.
 
     Raises:
-        ChainruleError: E406 for a number of trials below 1; E704 for a storage that cannot be used; as ``condition_for``.
+        ChainruleError: E406 for fewer trials than one, E704 for a storage that cannot be used; as ``condition_for``.
     """
     if trials < 1:
         raise ChainruleError("E406", f"--search {trials} is out of range.", "At least 1 trial is.", "--search 200")

@@ -1,7 +1,8 @@
 """A grid of conditions, each trained by many seeds: chosen on validation, and only the chosen one is tested."""
 
+import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
@@ -21,10 +22,11 @@ from chainrule.store.objects import Store
 from chainrule.workflows import classification, regression
 from chainrule.workflows.axes import Axis, combinations
 from chainrule.workflows.defaults import condition_for
-from chainrule.workflows.members import Members, fit, groups, protocol, staged
+from chainrule.workflows.members import Members, epoch_steps, fit, groups, protocol, staged
 from chainrule.workflows.summary import AT_MOST_ONE, POSITIVE, SHARE, exact, interval_words, over_seeds, undefined
 from chainrule.workflows.train import written
 
+EXACT = 1_000  # conditions up to which each one's cost is added
 MOST_NETWORKS = 100_000  # that are trained without being asked twice
 RATE = 1e11  # multiplications and additions a second: about the fastest matrix product of one core
 FILES, BLOCK = 5, 4096  # of one network in the store: files with their folder, and the bytes that the least takes
@@ -187,19 +189,18 @@ def comparable(conditions: Sequence[Condition]) -> None:
 
 
 def protocols(conditions: Sequence[Condition], seeds: int, first: int = REGISTERED) -> list[Protocol]:
-    """The grid as one protocol; as one per length of the epoch where batches or rows vary, since networks are looked at
-    after each epoch.
+    """The grid as one protocol; as one per length of the epoch where batches or rows vary.
+
+    Networks are looked at after each epoch, and a protocol has one schedule.
     """
-    plans: dict[int, Protocol] = {}
+    lengths: dict[tuple[int, ...], int] = {}
+    groups: dict[int, list[Condition]] = {}
     for condition in dict.fromkeys(conditions):
-        own = protocol(condition, seeds, first)
-        plan = plans.get(own.at.every)
-        plans[own.at.every] = (
-            own
-            if plan is None
-            else Protocol((*plan.conditions, condition), seeds, plan.observe, plan.at, first, plan.keep)
-        )
-    return list(plans.values())
+        rows = (condition.n_train, condition.batch, condition.splits, condition.folds)
+        if rows not in lengths:
+            lengths[rows] = epoch_steps(condition, first)
+        groups.setdefault(lengths[rows], []).append(condition)
+    return [replace(protocol(group[0], seeds, first), conditions=tuple(group)) for group in groups.values()]
 
 
 def trained(
@@ -322,8 +323,9 @@ def tests(members: Members) -> tuple[Sheet, np.ndarray]:
 def table(
     outcomes: Sequence[Outcome], first: int, best: int | None, tested: np.ndarray
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str | float | int | bool | None, ...], ...]]:
-    """Columns and rows of all networks: the fields that vary, the seed, what validation rows say, and what test rows
-    say where they were looked at.
+    """Columns and rows of all networks.
+
+    They are the fields that vary, the seed, what validation rows say, and what test rows say where they were looked at.
     """
     conditions = [outcome.condition for outcome in outcomes]
     names = [name for name in Condition.__struct_fields__ if len({getattr(c, name) for c in conditions}) > 1]
@@ -400,34 +402,25 @@ def warnings(found: Sweep) -> list[str]:
 
 
 def size(data_name: str, axes: Sequence[Axis], epochs: int, seeds: int, first: int = REGISTERED) -> Size:
-    """How much a grid is; of one beyond ``MOST_NETWORKS`` as if all its conditions were the mean of two corners."""
-    count = int(np.prod([float(len(axis.values)) for axis in axes]))
-    grid = combinations(axes)
-    if count * seeds > MOST_NETWORKS:
-        corners = ({axis.name: axis.values[end] for axis in axes} for end in (0, -1))
-        ends = [condition_for(data_name, corner, epochs) for corner in corners]
-        costs = np.mean([_cost(condition, seeds, first) for condition in ends], axis=0) * count
-        return Size(count, count * seeds, *(float(cost) for cost in costs))
-    conditions = [condition_for(data_name, setting, epochs) for setting in grid]
-    costs = np.sum([_cost(condition, seeds, first) for condition in conditions], axis=0)
-    networks = sum(
-        len(shard.conditions) * len(shard.replicas)
-        for plan in protocols(conditions, seeds, first)
-        for shard in shards(plan)
-    )
-    factor = networks / (count * seeds)
-    return Size(count, networks, *(float(cost * factor) for cost in costs))
+    """How much a grid is; one beyond ``EXACT`` conditions as if they all were the mean of two opposite corners."""
+    count = math.prod(len(axis.values) for axis in axes)
+    settings = combinations(axes)
+    if count > EXACT:
+        settings = iter({axis.name: axis.values[end] for axis in axes} for end in (0, -1))
+    costs = [_cost(condition_for(data_name, setting, epochs), seeds, first) for setting in settings]
+    networks, n_bytes, seconds = (float(mean) * count for mean in np.mean(costs, axis=0))
+    return Size(count, round(networks), n_bytes, seconds)
 
 
-def _cost(condition: Condition, seeds: int, first: int) -> tuple[float, float]:
-    """Bytes in the store and least seconds of the networks of one condition."""
-    data = dataset.load(condition.data)
-    every = protocol(condition, seeds, first).at.every
-    rows = condition.batch or condition.n_train or len(division(condition, data, first).train)
-    looks = condition.steps / max(every, 1) + 1
+def _cost(condition: Condition, seeds: int, first: int) -> tuple[float, float, float]:
+    """Networks of one condition, their bytes in the store and their least seconds."""
+    plan = protocol(condition, seeds, first)
+    networks = sum(len(shard.replicas) for shard in shards(plan))
+    rows = condition.batch or condition.n_train or len(division(condition, dataset.load(condition.data), first).train)
+    looks = len(plan.at.steps(condition.steps))
     n_bytes = condition.parameters * DTYPES[condition.dtype] + looks * READING + FILES * BLOCK
     operations = 6 * condition.parameters - 2 * condition.widths[0] * condition.widths[1]
-    return seeds * n_bytes, seeds * float(operations) * rows * condition.steps / RATE
+    return networks, networks * n_bytes, networks * float(operations) * rows * condition.steps / RATE
 
 
 def allowed(found: Size, agreed: bool) -> Size:

@@ -12,6 +12,7 @@ import pytest
 
 from chainrule.calculus.losses import objective
 from chainrule.errors import ChainruleError
+from chainrule.experiment.engines import manual
 from chainrule.experiment.executors import as_it_pays, memory, on_dask, on_ray
 from chainrule.experiment.executors.in_process import in_process
 from chainrule.experiment.executors.job import Job, Progress, Work, check_threads, packed, perform, unless_refused
@@ -60,7 +61,7 @@ def test_a_bound_tuple_stays_a_tuple() -> None:
 def test_a_shard_travels_as_json(tmp_path: Path) -> None:
     """Every type in a packed job is JSON's; performing it stores the very cells it names, and again changes nothing."""
     store, protocol = open_store(tmp_path / "a"), work.networks(10)
-    sent = job(protocol, shards(protocol)[0], store)
+    sent = job(protocol, shards(protocol)[0], store, manual)
     text = packed(sent)
     assert json.loads(text)["arguments"] == sent.arguments
     assert perform(text) == ""
@@ -94,7 +95,7 @@ def test_folders_travel_with_full_paths(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_worker_with_another_store_or_other_code_is_refused(tmp_path: Path) -> None:
     """E506 where the folder is no store, E507 where the worker would give a result another name."""
     store, protocol = open_store(tmp_path / "a"), work.networks(10)
-    sent = job(protocol, shards(protocol)[0], store)
+    sent = job(protocol, shards(protocol)[0], store, manual)
     elsewhere = msgspec.structs.replace(sent, arguments=sent.arguments | {"store": str(tmp_path / "none")})
     other = msgspec.structs.replace(
         sent, arguments=sent.arguments | {"observe": {"loss": spelled_out(validation_loss)}}
@@ -126,7 +127,7 @@ def test_an_unnamed_instrument_stays_here_and_says_why(tmp_path: Path) -> None:
     def never(todo: Work) -> object:
         raise AssertionError("called")
 
-    progress = list(carry_out(unnamed, open_store(tmp_path / "a"), executor=never))  # type: ignore[arg-type]
+    progress = list(carry_out(unnamed, open_store(tmp_path / "a"), manual, executor=never))  # type: ignore[arg-type]
     assert "computed in this process: 'odd' has no name" in progress[0].note
     assert progress[-1].shard == progress[-1].shards == 1
 
@@ -138,8 +139,8 @@ def test_jobs_here_give_the_store_of_plain_training(tmp_path: Path) -> None:
     """The executor that starts nothing leaves the bytes that no executor leaves; blocks of trials too."""
     plain, sent = open_store(tmp_path / "a"), open_store(tmp_path / "b")
     for protocol in (work.networks(20), work.TRIALS):
-        finish(carry_out(protocol, plain))
-        finish(carry_out(protocol, sent, executor=in_process()))
+        finish(carry_out(protocol, plain, manual))
+        finish(carry_out(protocol, sent, manual, executor=in_process()))
     assert work.tree(plain.folder) == work.tree(sent.folder) != {}
 
 
@@ -151,9 +152,9 @@ def test_what_is_stored_is_not_sent(tmp_path: Path) -> None:
         counts.append(todo.count)
         yield from in_process()(todo)
 
-    train(work.networks(10), store)
-    train(work.networks(30), store, executor=counting)  # type: ignore[arg-type]
-    train(work.networks(30), store, executor=counting)  # type: ignore[arg-type]
+    train(work.networks(10), store, manual)
+    train(work.networks(30), store, manual, executor=counting)  # type: ignore[arg-type]
+    train(work.networks(30), store, manual, executor=counting)  # type: ignore[arg-type]
     assert counts == [2]
 
 

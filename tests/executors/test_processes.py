@@ -10,6 +10,7 @@ import pytest
 from loky import get_reusable_executor
 
 from chainrule.errors import ChainruleError
+from chainrule.experiment.engines import manual
 from chainrule.experiment.executors.job import Job, Progress, Work
 from chainrule.experiment.executors.on_processes import on_processes
 from chainrule.experiment.training import carry_out, finish, train
@@ -28,17 +29,15 @@ def test_two_workers_leave_the_store_of_a_local_run(tmp_path: Path) -> None:
     """Networks and trials, byte for byte; each shard is one step of the bar; what is stored is not sent again."""
     here, there, place = open_store(tmp_path / "a"), open_store(tmp_path / "b"), on_processes(2)
     for protocol, jobs in ((work.networks(40), 4), (work.TRIALS, 50)):
-        local = finish(carry_out(protocol, here))
-        progress = list(carry_out(protocol, there, executor=place))
+        local = finish(carry_out(protocol, here, manual))
+        progress = list(carry_out(protocol, there, manual, executor=place))
         assert [at.shard for at in progress][:jobs] == list(range(1, jobs + 1))
-        again = finish(carry_out(protocol, there, executor=place))
+        again = finish(carry_out(protocol, there, manual, executor=place))
         assert [run.readings.keys() for run in local] == [run.readings.keys() for run in again]
     assert work.tree(here.folder) == work.tree(there.folder) != {}
 
 
-def test_a_worker_has_one_thread_and_the_folders_of_the_driver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_has_one_thread_and_the_folders_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In torch and in every library that threadpoolctl knows; CHAINRULE_DATA is handed on."""
     monkeypatch.setenv("CHAINRULE_DATA", str(tmp_path))
     list(on_processes(2)(Work([Job("tests.executors.work:threads", {"folder": str(tmp_path)})], 1)))
@@ -56,9 +55,9 @@ def test_the_refusal_of_a_worker_is_that_of_this_process() -> None:
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
     """One of two is killed by its number in mid-run: the same store, byte for byte."""
     here, there = open_store(tmp_path / "a"), open_store(tmp_path / "store")
-    train(work.slow(), here)
+    train(work.slow(), here, manual)
     local, killed = work.workers(tmp_path), []
-    for at in carry_out(work.slow(), there, executor=on_processes(2)):
+    for at in carry_out(work.slow(), there, manual, executor=on_processes(2)):
         others = [pid for pid in work.workers(tmp_path) if pid not in local]
         if at.shard and others and not killed:
             os.kill(others[0], signal.SIGKILL)
@@ -79,7 +78,7 @@ def test_a_job_at_which_workers_die_is_given_up(tmp_path: Path) -> None:
 
 def test_breaking_off_ends_the_workers(tmp_path: Path) -> None:
     """A loop that is left, as by Ctrl-C, leaves no process behind."""
-    progress = carry_out(work.slow(), open_store(tmp_path / "store"), executor=on_processes(2))
+    progress = carry_out(work.slow(), open_store(tmp_path / "store"), manual, executor=on_processes(2))
     assert isinstance(next(progress), Progress)
     assert work.workers(tmp_path)
     progress.close()

@@ -106,7 +106,7 @@ def test_trainings_of_few_epochs_are_not_done_twice(trainings: list[list[Conditi
 def test_the_search_comes_near_the_minimum(trainings: list[list[Condition]], tmp_path: Path) -> None:
     """After 96 trials over five decades and half a unit of dropout the best is near lr = 0.03, dropout = 0.
 
-    Uniform draws alone would bring the loss of the best of 96 to 0.05 above the minimum in the mean; its double is asked.
+    Uniform draws alone would leave the best of 96 at 0.05 above the minimum in the mean; its double is asked.
     """
     plan = Plan("moons", AXES, epochs=9, seeds=2, together=16)
     rows, *_ = finish(search(plan, 96, f"sqlite:///{tmp_path / 's'}", open_store(tmp_path / "store")))

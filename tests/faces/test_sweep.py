@@ -218,7 +218,7 @@ def test_a_grid_too_large_is_refused_unless_agreed() -> None:
     assert huge.conditions == 10_000
     assert huge.networks == 200_000
     with pytest.raises(
-        ChainruleError, match="10,000 conditions, 200,000 networks: about .* GB in the store, and .* of"
+        ChainruleError, match=r"10,000 conditions, 200,000 networks: about .* GB in the store, and .* of"
     ) as no:
         allowed(huge, agreed=False)
     assert (no.value.code, no.value.fix) == ("E406", "fewer points or seeds, --search 200, or --yes")
@@ -356,7 +356,7 @@ MISTAKES: list[tuple[list[str], str, str]] = [
     (["seeds=0"], "E406", "seeds must be between 1 and 100000"),
     (["seeds=x"], "E406", "seeds=20"),
     (["lr=0.1|0.2", "--storage", "sqlite:///x"], "E407", "add --search 200"),
-    (["lr=0.01..0.1:200", "dropout=0..0.5:100"], "E406", "20,000 conditions"),
+    (["lr=0.01..0.1:200", "dropout=0..0.5:100"], "E406", "20,000 conditions, 200,000 networks"),
     (["lr=0.1|0.2", "--executor", "slurm"], "E402", "Known: auto"),
 ]
 

@@ -1,6 +1,6 @@
-r"""Weights of variance v carry a signal by n_in v and an error by n_out v per layer, while units are linear, not beyond.
+r"""Only while units are linear do weights of variance v change signals by n_in v per layer, and errors by n_out v.
 
-Let the entries of W_l be independent with mean 0 and variance v_l, and biases be 0. Where units are linear with slope 1,
+Let the entries of W_l be independent with mean 0 and variance v_l, and biases be 0. Where units are linear, of slope 1,
 the mean squares of the pre-activations, q_l, and of the errors δ_l = ∂C/∂z_l obey
 
     q_{l+1} = n_l v_{l+1} q_l,    E δ_l² = n_{l+1} v_{l+1} E δ_{l+1}²
@@ -38,7 +38,7 @@ from chainrule.calculus.activations import ACTIVATIONS
 from chainrule.calculus.initialisers import INITIALISERS
 from chainrule.evidence.claim import Claim, Part, broken, mistaken
 from chainrule.evidence.comparison import Comparison, mean_interval
-from chainrule.evidence.figure import Dots, Figure, Line, Mark, Panel, Points, numbers
+from chainrule.evidence.figure import Figure, Line, Mark, Panel, Points, numbers
 from chainrule.evidence.rules import agrees
 from chainrule.experiment.protocol import Case, Draw, Run, Trials
 from chainrule.theory.meanfield import chi, variance_map
@@ -61,18 +61,21 @@ def linear_law(case: Case) -> list[float]:
     return [gain(case)] * 2
 
 
-def length_map(case: Case) -> list[float]:
-    """The same by the map of lengths: geometric means over four steps."""
-    std = gain(case) ** 0.5
-    q = [gain(case) * float(case["scale"]) ** 2]
+def mapped(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of the steps between five layers by the map of lengths [4]: of q from 1 to 5, of δ² from 5 to 1."""
+    q, std = [gain(case) * float(case["scale"]) ** 2], gain(case) ** 0.5
     for _ in range(LAYERS - 1):
         q.append(variance_map(q[-1], TANH, std))
-    backwards = np.prod([chi(length, TANH, std) for length in q[:-1]])
-    return [(q[-1] / q[0]) ** (1 / (LAYERS - 1)), float(backwards) ** (1 / (LAYERS - 1))]
+    return np.array(q[1:]) / np.array(q[:-1]), np.array([chi(length, TANH, std) for length in q[-2::-1]])
+
+
+def length_map(case: Case) -> list[float]:
+    """Factors per layer by the map of lengths: geometric means over four steps."""
+    return [float(steps.prod() ** (1 / (LAYERS - 1))) for steps in mapped(case)]
 
 
 def rectangular_law(case: Case) -> list[float]:
-    """q forwards through three layers of weights, then δ² backwards through the upper two."""
+    """Factors of q through three layers of weights, then of δ² back through the upper two."""
     pairs = list(itertools.pairwise(SIZES))
     return [2 * a / (a + b) for a, b in pairs] + [2 * b / (a + b) for a, b in pairs[:0:-1]]
 
@@ -91,7 +94,7 @@ def equal_gradients(case: Case) -> list[float]:
 
 
 def passed(sizes: Sequence[int], case: Case, rows: int, draw: Draw) -> np.ndarray:
-    """Mean squares by layer: pre-activations [L], errors [L], gradients of the weights [L], for a random linear cost."""
+    """Mean squares by layer: pre-activations [L], errors [L], weight gradients [L], for a random linear cost."""
     scheme = str(case["initialiser"])
     weights = [
         INITIALISERS[scheme].weights(torch.from_numpy(draw(f"weights/{l}").standard_normal(shape)))
@@ -168,17 +171,27 @@ def relative_gradients(run: Run) -> np.ndarray:
 # figures ───────────────────────────────────────────────────────────────────────────────
 
 
-def by_layer(c: Comparison) -> Figure:
-    """Signals and errors of every layer with lines of the predicted factor through where they start."""
+def weak_by_layer(c: Comparison) -> Figure:
+    """Signals and errors of weak inputs with the linear law."""
+    return by_layer(c, [[np.full(LAYERS - 1, factor) for factor in row] for row in c.predicted])
+
+
+def standard_by_layer(c: Comparison) -> Figure:
+    """Signals and errors of standard inputs with the map of lengths."""
+    return by_layer(c, [mapped(case) for case in standard.cases])
+
+
+def by_layer(c: Comparison, steps: Sequence[Sequence[np.ndarray]]) -> Figure:
+    """Signals and errors of every layer with the predicted courses from where they start."""
     at = np.arange(1, LAYERS + 1)
     panels = []
-    for name, first, title in (("signal", 0, "signal, from the input up"), ("error", -1, "error, from the top down")):
+    for k, (name, title) in enumerate((("signal", "signal, from the input up"), ("error", "error, from the top down"))):
         marks: list[Mark] = []
         for i, label in enumerate(c.labels):
             curves = c.curves(name, i)
             low, high = mean_interval(curves[None], c.level)
-            steps = np.abs(at - at[first])
-            line = curves.mean(0)[first] * c.predicted[i, 0 if first == 0 else 1] ** steps
+            course = np.cumprod([1.0, *steps[i][k]])
+            line = curves.mean(0)[0] * course if name == "signal" else curves.mean(0)[-1] * course[::-1]
             scheme = label.split("=")[-1]
             marks.append(Line(numbers(at), numbers(line), label=f"predicted, {scheme}", colour=i))
             marks.append(Points(numbers(at), numbers(curves.mean(0)), numbers(low[0]), numbers(high[0]),
@@ -187,8 +200,8 @@ def by_layer(c: Comparison) -> Figure:
         panels.append(Panel(tuple(marks), x="layer", y=y, title=title, log="y"))
     return Figure(
         tuple(panels),
-        "Tanh networks of width 400 before training. Lines have the predicted factor per layer and start where "
-        "the signal and the error enter; points are means over networks with their intervals.",
+        "Tanh networks of width 400 before training. Lines follow the predicted factors from where the signal and the "
+        "error enter; points are means over networks with their intervals.",
     )
 
 
@@ -197,10 +210,13 @@ def by_shape(c: Comparison) -> Figure:
     at, low, high = numbers(range(5)), *c.interval()
     pairs = [f"{a} to {b}" for a, b in itertools.pairwise(SIZES)]
     ticks = (*(f"{p}, forwards" for p in pairs), *(f"{p}, backwards" for p in pairs[:0:-1]))
+    predicted = [
+        Line((i - 0.3, i + 0.3), numbers([p, p]), label="" if i else "predicted") for i, p in enumerate(c.predicted[0])
+    ]
     marks = (
+        *predicted,
         Points(at, numbers(c.mean()[0]), numbers(low[0]), numbers(high[0]), label="measured", colour=1),
-        Dots(at, numbers(c.predicted[0]), label="predicted", colour=0),
-        Line((0.0, 4.0), (1.0, 1.0), label="kept", colour=2, dashed=True),
+        Line((-0.3, 4.3), (1.0, 1.0), label="kept", colour=2, dashed=True),
     )
     return Figure((Panel(marks, x="layer of weights", y="factor on the mean square [1]", ticks=ticks),),
                   "Xavier's weights in a 784-1000-300-10 network with weak inputs: no layer keeps both the signal and "
@@ -219,7 +235,8 @@ def by_gradient(c: Comparison) -> Figure:
             marks.append(Points(numbers(at), numbers(curves.mean(0)), numbers(low[0]), numbers(high[0]),
                                 label=f"{words}, measured", colour=colour + 1))  # fmt: skip
         marks.append(Line((1.0, float(LAYERS)), (1.0, 1.0), label="gradient, predicted"))
-        panels.append(Panel(tuple(marks), x="layer", y="mean square, first layer = 1 [1]", title=label, log="y"))
+        panels.append(Panel(tuple(marks), x="layer", y="mean square, first layer = 1 [1]", title=label,
+                            log="" if i else "y"))  # fmt: skip
     return Figure(tuple(panels),
                   "Mean squares relative to the first layer, weak inputs. The gradient of the weights is the product "
                   "of a signal and an error; what one loses on the way the other has gained.")  # fmt: skip
@@ -241,7 +258,7 @@ claim = Claim(
             rule=agrees(within=0.05),
             tolerance="tanh takes 2q = 0.02 per layer at input scale 0.1; sampling and 1/n add less than 0.01",
             control=broken(standard, in_full(standard), "inputs of standard deviation 1, at which tanh is not linear"),
-            figure=by_layer,
+            figure=weak_by_layer,
             measure=factors,
             shown=profiles,
             axis="direction (0 forward, 1 backward)",
@@ -254,7 +271,7 @@ claim = Claim(
             rule=agrees(within=0.05),
             tolerance="sampling and terms of order 1/n; the linear law would be 28 % off",
             control=mistaken(linear_law, "the linear law n v at inputs of standard deviation 1"),
-            figure=by_layer,
+            figure=standard_by_layer,
             measure=factors,
             shown=profiles,
             axis="direction (0 forward, 1 backward)",

@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import overload
 
 from chainrule.calculus.activations import LEAK
-from chainrule.experiment.tiles import compiled, power_of_two
+from chainrule.kernel.tiles import compiled, power_of_two
 
 NUMBERS = {
     name: number
@@ -32,15 +32,16 @@ def exponential(x: Any) -> Any:
 @overload(exponential)
 def _exponential(x):  # type: ignore[no-untyped-def]
     """x = n log 2 + r: 2ⁿ from the exponent's bits, eʳ by Taylor's series; log 2 in two parts (Cody & Waite 1980)."""
-    number, terms, mantissa, low, high, coarse = (
-        (np.float32, 7, 23, -87.33, 88.37, 355 / 512)
+    # the fine part is log 2 - coarse to full precision, which the difference of two float64 numbers is not
+    number, terms, mantissa, low, high, coarse, fine = (
+        (np.float32, 7, 23, -87.33, 88.37, 355 / 512, -2.12194440054690583e-4)
         if x == types.float32
-        else (np.float64, 13, 52, -708.39, 709.43, 0.693145751953125)
+        else (np.float64, 13, 52, -708.39, 709.43, 0.693145751953125, 1.42860682030941723212e-6)
     )
     series = tuple(number(1 / math.factorial(n)) for n in range(terms + 1))
     zero, infinity, low, high = number(0), number(np.inf), number(low), number(high)
     shift, per_log2 = number(1.5 * 2.0**mantissa), number(1 / math.log(2))
-    coarse, fine = number(coarse), number(math.log(2) - coarse)
+    coarse, fine = number(coarse), number(fine)
     if number is np.float32:
         c0, c1, c2, c3, c4, c5, c6, c7 = series
 

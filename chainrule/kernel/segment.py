@@ -8,7 +8,7 @@ are those of ``chainrule.calculus.backprop.manual_gradient``, the rules those of
 
 import math
 
-from chainrule.experiment.elementary import (
+from chainrule.kernel.elementary import (
     IDENTITY,
     LEAK,
     LEAKY_RELU,
@@ -18,7 +18,7 @@ from chainrule.experiment.elementary import (
     logistic,
     softplus,
 )
-from chainrule.experiment.tiles import compiled, product, transpose_block
+from chainrule.kernel.tiles import compiled, product, transpose_block
 
 SQUARED_ERROR, OF_SIGMOID, OF_SOFTMAX, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(5)
 LOSSES = {
@@ -216,7 +216,7 @@ def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[
 
 
 @compiled
-def segment(  # type: ignore[no-untyped-def]
+def train(  # type: ignore[no-untyped-def]
     numbers, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_spread,
     rows, rates, uniforms, dropout, losses, scratch,
 ):  # fmt: skip
@@ -367,7 +367,7 @@ def segment(  # type: ignore[no-untyped-def]
 
 @compiled
 def scratch_size(widths, count, width):  # type: ignore[no-untyped-def]
-    """Numbers of working memory that ``segment`` needs, at most."""
+    """Numbers of working memory that ``train`` needs, at most."""
     batch, last = row_length(count, width), widths.size - 1
     size, longest = 0, padded(widths[0], width)
     for l in range(last + 1):

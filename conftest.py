@@ -1,0 +1,13 @@
+"""While tests run, every shape annotation of the package is checked at every call."""
+
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(__file__).parent / "chainrule"
+
+# the kernel is left out: its functions are compiled from their source, not called
+install_import_hook(
+    [f"chainrule.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("__init__", "__main__", "kernel")],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int passes for a float
+)
