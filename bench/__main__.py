@@ -79,7 +79,7 @@ def write(results: Results) -> None:
     """Keep the results; a reader finds the old file or the new one."""
     LAST.mkdir(parents=True, exist_ok=True)
     new = LAST / "bench.json.new"
-    new.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    new.write_text(json.dumps(results, indent=1) + "\n")
     os.replace(new, LAST / "bench.json")
 
 
@@ -120,7 +120,7 @@ def publish(results: Results) -> None:
     """Write the page, its figure and the numbers behind it."""
     from bench.figure import draw
 
-    (DOCS / "performance.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    (DOCS / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
     with tempfile.TemporaryDirectory() as folder:
         for file in draw(results, Path(folder)):
             if file.suffix == ".svg":

@@ -300,10 +300,13 @@ def keras_fit(condition: Condition, epochs: int, replicas: Sequence[int]) -> Con
         return model
 
     models = [compiled(w, b) for w, b in zip(given.weights, given.biases, strict=True)]
-    for model in models:  # each traces its own program; a batch compiles it, and the weights are put back
-        before = model.get_weights()
+    for model in models:  # each traces its own program; a batch compiles it, then all is put back
+        model.optimizer.build(model.trainable_variables)
+        variables = [*model.variables, *model.optimizer.variables]
+        before = [np.array(variable) for variable in variables]
         model.train_on_batch(given.x[: condition.batch], given.y[: condition.batch])
-        model.set_weights(before)
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
     def run() -> None:
         for model in models:

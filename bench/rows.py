@@ -52,7 +52,7 @@ ROWS = {
     for row in (
         Row("8-64-64-1", CALIFORNIA, 5, 2),
         Row("8-208-208-1", msgspec.structs.replace(CALIFORNIA, widths=(8, 208, 208, 1), batch=256), 3, 1),
-        Row("64-32-10", Condition(widths=(64, 32, 10), data="digits", folds=10, steps=ENDLESS), 40, 20),
+        Row("64-32-10", Condition(widths=(64, 32, 10), data="digits", folds=10, steps=ENDLESS), 40, 40),
         Row(
             "40-100-100-10",
             Condition(widths=(40, 100, 100, 10), data="mnist1d", folds=40, batch=64, lr=0.05, steps=ENDLESS),

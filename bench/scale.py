@@ -3,8 +3,8 @@
     python -m bench.scale 10000 100000            # a table; --json FILE keeps the numbers
     python -m bench.scale 10000 --executor dask   # the same jobs sent by another executor
 
-A simulated shard does no arithmetic: its job writes one object of a hundred bytes, or nothing at all. Each phase runs in
-a process of its own, so that its peak memory can be read; ``docs/scale.md`` explains the figures.
+A simulated shard does no arithmetic: its job writes one object of a hundred bytes, or nothing at all. Each phase runs
+in a process of its own, so that its peak memory can be read; ``docs/scale.md`` explains the figures.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from chainrule.experiment.condition import Condition, grid
 from chainrule.experiment.executors.job import Executor, Job, Progress, Work, packed
 from chainrule.experiment.observe import training_loss
 from chainrule.experiment.protocol import Protocol
-from chainrule.experiment.training import addresses, observed, parcel, shards
+from chainrule.experiment.training import naming, parcel, shards
 from chainrule.store.keys import key
 from chainrule.store.objects import Store, open_store
 
@@ -51,7 +51,7 @@ def tiny(cells: list[str], store: str, settings: str) -> Iterator[Progress]:
 
 
 def jobs(n: int, store: Path, target: str) -> Iterator[Job]:
-    """n simulated shards, made as they are needed, with as much text as a real one has."""
+    """N simulated shards, made as they are needed, with as much text as a real one has."""
     filling = "x" * 800
     for number in range(n):
         address = key({"simulated": number})
@@ -62,9 +62,9 @@ def plan(n: int, store: Path, executor: Executor) -> None:
     """A protocol of n networks of one structure is divided into shards, every network is named, every shard packed."""
     base = Condition(widths=(64, 32, 10), steps=0, batch=32)
     protocol = Protocol(grid(base, {"lr": [i / n for i in range(1, n // 10 + 1)]}), 10, {"loss": training_loss})
-    instruments = observed(protocol)
+    names = naming(protocol)
     for shard in shards(protocol):
-        addresses(protocol, instruments, shard)
+        names.of(shard)
 
 
 def pack(n: int, store: Path, executor: Executor) -> None:
@@ -76,13 +76,13 @@ def pack(n: int, store: Path, executor: Executor) -> None:
 
 
 def send(n: int, store: Path, executor: Executor) -> None:
-    """n jobs that do nothing travel to two workers and back."""
+    """N jobs that do nothing travel to two workers and back."""
     for _ in executor(Work(jobs(n, store, "nothing"), n)):
         pass
 
 
 def write(n: int, store: Path, executor: Executor) -> None:
-    """n jobs that store a tiny cell each, by two workers."""
+    """N jobs that store a tiny cell each, by two workers."""
     open_store(store)
     for _ in executor(Work(jobs(n, store, "tiny"), n)):
         pass
@@ -95,7 +95,7 @@ def resume(n: int, store: Path, executor: Executor) -> None:
 
 
 def read(n: int, store: Path, executor: Executor) -> None:
-    """n cells read again, every hash compared."""
+    """N cells read again, every hash compared."""
     place = Store(store)
     for number in range(n):
         place.get(key({"simulated": number}))
@@ -170,7 +170,9 @@ def main() -> None:
                 row = measured(phase, n, Path(folder), given.executor, given.workers)
                 seconds, risen = float(str(row["seconds"])), int(str(row["bytes"]))
                 rows.append({"phase": phase, "n": n, **row})
-                line = f"{phase:8}{n:>10}{seconds:>10.2f}{1e3 * seconds / n:>10.3f}{risen / 1e6:>10.1f}{risen / n:>12.0f}"
+                line = (
+                    f"{phase:8}{n:>10}{seconds:>10.2f}{1e3 * seconds / n:>10.3f}{risen / 1e6:>10.1f}{risen / n:>12.0f}"
+                )
                 print(line, flush=True)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))

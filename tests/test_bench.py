@@ -86,7 +86,15 @@ REPLICAS = (0, 1)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("changes", OPTIMISERS, ids=lambda c: str(c.get("optimiser", "sgd")))
 @pytest.mark.parametrize("kind", WHOLE)
-@pytest.mark.parametrize("name", ["torch_loop", "torch_loader", *NEEDS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch_loop",
+        "torch_loader",
+        "sklearn_mlp",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("jax_scan", "jax_vmap", "keras_fit")),
+    ],
+)
 def test_every_contender_does_the_same_steps(name, kind, changes, monkeypatch):
     """From the same weights, six steps on all rows end in the same outputs to 1e-3 of their spread, in float32.
 

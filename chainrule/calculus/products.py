@@ -277,7 +277,7 @@ def _change_of_gradient(
 
     def product(first: Tensor, direction: Params, place: Params) -> Tensor:
         change = push(at, first, direction)
-        z = at.run.output.expand_as(change.output)
+        z = at.run.output.expand_as(change.output).contiguous()  # a copy only if there are more directions than points
         last = objective.loss.curvature(z, y, change.output) / rows
         return write_change_of_gradient(at, errors, bends, change, last, direction, place)
 
@@ -291,7 +291,7 @@ def _sandwich(params: Params, x: Tensor, objective: Objective, middle: Callable[
     def product(v: Tensor) -> Tensor:
         direction, image = unflatten(v, params), torch.empty_like(v)
         change = push(at, (x @ direction.weights[0]).add_(direction.biases[0]), direction).output
-        last = middle(at.run.output.expand_as(change), change) / x.shape[-2]
+        last = middle(at.run.output.expand_as(change).contiguous(), change) / x.shape[-2]
         write_gradient(at, pull(at, last), unflatten(image, params))
         return image
 

@@ -20,7 +20,7 @@ from chainrule.experiment.condition import DEFAULTS, architecture
 from chainrule.experiment.environment import data_hashes, equality, machine, versions
 from chainrule.experiment.executors.job import Executor, Job, Work, shared_store
 from chainrule.experiment.protocol import REGISTERED, Protocol, Run, Trials
-from chainrule.experiment.training import Progress, bytes_needed, carry_out, send, shards
+from chainrule.experiment.training import Progress, carry_out, largest, send, shards
 from chainrule.store import disk
 from chainrule.store.objects import Store
 
@@ -134,7 +134,7 @@ def known_seconds(claim: Claim, profile: str, store: Store, known: dict[str, flo
 def bytes_of(claim: Claim, profile: str) -> int:
     """Memory that the largest shard of a claim takes [bytes]."""
     networks = [p for p in protocols(claim, profile) if isinstance(p, Protocol)]
-    return max((bytes_needed(shard) for p in networks for shard in shards(p)), default=0)
+    return max((largest(shards(p))[0] for p in networks), default=0)
 
 
 def protocols(claim: Claim, profile: str) -> list[Protocol | Trials]:

@@ -119,7 +119,7 @@ def compiled(state: State, steps: int) -> State:
             (1 / cohort.spread[:, 0]).numpy(),
             cohort.y.numpy(),
             cohort.target_centre[:, 0].contiguous().numpy(),
-            cohort.target_spread[:, 0].contiguous().numpy(),
+            (1 / cohort.target_spread[:, 0]).numpy(),
             batches(cohort, start, count),
             rates(cohort, start, count),
             uniforms(cohort, start, count),

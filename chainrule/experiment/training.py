@@ -26,10 +26,10 @@ from chainrule.experiment.engines import Engine, State, initial
 from chainrule.experiment.executors.job import Executor, Job, Parcel, Work, other_code, shared_store, stays_here
 from chainrule.experiment.executors.job import Progress as Progress  # where those who train look for it
 from chainrule.experiment.executors.memory import check_budget
+from chainrule.experiment.fast import fast
 from chainrule.experiment.kept import PARAMS, Kept, OnDisk, pack
 from chainrule.experiment.kept import unpack as unpack
 from chainrule.experiment.naming import found, identity, spelled_out
-from chainrule.experiment.fast import fast
 from chainrule.experiment.observe import CHUNK
 from chainrule.experiment.protocol import Protocol, Run, Schedule, Trials
 from chainrule.randomness import ROOT
@@ -107,38 +107,46 @@ def shards(protocol: Protocol) -> list[Shard]:
     return result
 
 
-def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:
-    """The address of one network's result: everything that it is the result of, and nothing else."""
-    return _address(protocol, observed(protocol), condition, replica)
+@dataclass(frozen=True)
+class Naming:
+    """What the addresses of a protocol's networks share: looked up once, since data and sources lie on the disk.
 
+    Args:
+        shared: Instruments, schedule, choice of parameters.
+        data: Name of a dataset → its content hash.
+    """
 
-def observed(protocol: Protocol) -> dict[str, list[str]]:
-    """What names the instruments of a protocol in the keys of its networks."""
-    return {name: identity(i) for name, i in protocol.observe.items()}
+    shared: dict[str, object]
+    data: dict[str, str]
 
+    def address(self, condition: Condition, replica: int) -> str:
+        """The address of one network's result: everything that it is the result of, and nothing else."""
+        return key(self.shared | {"condition": condition, "replica": replica, "data": self.data[condition.data]})
 
-def _address(protocol: Protocol, instruments: dict[str, list[str]], condition: Condition, replica: int) -> str:
-    return key(
-        {
-            "kind": "network",
-            "condition": condition,
-            "root": ROOT,
-            "replica": replica,
-            "data": dataset.load(condition.data).hash,
-            "observe": instruments,
-            "at": [protocol.at.every, protocol.at.first],
-            "keep": protocol.keep,
+    def of(self, shard: Shard) -> dict[tuple[int, int], str]:
+        """(place, replica) → address, of the networks of a shard."""
+        return {
+            (place, replica): self.address(condition, replica)
+            for place, condition in zip(shard.places, shard.conditions, strict=True)
+            for replica in shard.replicas
         }
-    )
 
 
-def addresses(protocol: Protocol, instruments: dict[str, list[str]], shard: Shard) -> dict[tuple[int, int], str]:
-    """(place, replica) → address, of the networks of a shard; ``instruments`` as ``observed`` has them."""
-    return {
-        (place, replica): _address(protocol, instruments, condition, replica)
-        for place, condition in zip(shard.places, shard.conditions, strict=True)
-        for replica in shard.replicas
+def naming(protocol: Protocol) -> Naming:
+    """How the networks of a protocol are named."""
+    shared: dict[str, object] = {
+        "kind": "network",
+        "root": ROOT,
+        "observe": {name: identity(i) for name, i in protocol.observe.items()},
+        "at": [protocol.at.every, protocol.at.first],
+        "keep": protocol.keep,
     }
+    return Naming(shared, {name: dataset.load(name).hash for name in {c.data for c in protocol.conditions}})
+
+
+def cell_key(protocol: Protocol, condition: Condition, replica: int) -> str:
+    """The address of one network's result."""
+    return naming(protocol).address(condition, replica)
 
 
 def stored(store: Store, address: str) -> Files:
@@ -189,34 +197,30 @@ def carry_out(
         yield from send([protocol], store, executor, engine)
     if isinstance(protocol, Trials):
         return (yield from trials.carry_out(protocol, store))
-    plan, instruments = shards(protocol), observed(protocol)
+    plan, names = shards(protocol), naming(protocol)
     check_room(protocol, store)
     read: dict[tuple[int, int], tuple[str, Readings, Record]] = {}
     for number, shard in enumerate(plan):
-        names = addresses(protocol, instruments, shard)
-        cells = yield from _settled(protocol, shard, names, store, engine, number, len(plan))
+        own = names.of(shard)
+        cells = yield from _settled(protocol, shard, own, store, engine, number, len(plan))
         for place, files in cells.items():
             readings = tensors_from_bytes(files["readings.safetensors"])
-            read[place] = (names[place], readings, json.loads(files["cell.json"]))
+            read[place] = (own[place], readings, json.loads(files["cell.json"]))
         yield Progress(number + 1, len(plan), 0, 1)
     return _gather(protocol, store, read)
 
 
 def unfinished(protocol: Protocol, store: Store) -> list[Shard]:
     """The shards of a protocol of which a cell is not stored."""
-    instruments = observed(protocol)
-    return [
-        shard
-        for shard in shards(protocol)
-        if not all(store.has(name) for name in addresses(protocol, instruments, shard).values())
-    ]
+    names = naming(protocol)
+    return [shard for shard in shards(protocol) if not all(map(store.has, names.of(shard).values()))]
 
 
 def check_room(protocol: Protocol, store: Store) -> None:
     """Refuse early what this process cannot hold, or the disk."""
     if missing := unfinished(protocol, store):
-        largest = max(missing, key=bytes_needed)
-        check_budget(bytes_needed(largest), 0, described(largest))
+        need, what = largest(missing)
+        check_budget(need, what=what)
         disk.require_space(store.folder, sum(bytes_stored(protocol, shard) for shard in missing))
 
 
@@ -246,9 +250,9 @@ def send(
     works = [parcel.work for parcel in parcels if parcel.work.count]
     if not works:
         return
-    largest = max(works, key=lambda work: work.need)
+    widest = max(works, key=lambda work: work.need)
     jobs = chain.from_iterable(work.jobs for work in works)
-    yield from executor(Work(jobs, sum(work.count for work in works), largest.need, largest.what))
+    yield from executor(Work(jobs, sum(work.count for work in works), widest.need, widest.what))
     if not all(store.has(parcel.proof) for parcel in parcels if parcel.work.count):
         raise shared_store(store.folder)
 
@@ -262,13 +266,13 @@ def parcel(protocol: Protocol, store: Store, engine: Engine = fast) -> Parcel:
     if not missing or strangers:
         return Parcel(Work((), 0), note=stays_here(strangers[0]) if missing else "")
     disk.require_space(store.folder, sum(bytes_stored(protocol, shard) for shard in missing))
-    largest = max(missing, key=bytes_needed)
-    jobs = (job(protocol, shard, store, engine) for shard in missing)
-    proof = next(iter(addresses(protocol, observed(protocol), missing[0]).values()))
-    return Parcel(Work(jobs, len(missing), bytes_needed(largest), described(largest)), proof)
+    names = naming(protocol)
+    jobs = (job(protocol, shard, names, store, engine) for shard in missing)
+    need, what = largest(missing)
+    return Parcel(Work(jobs, len(missing), need, what), next(iter(names.of(missing[0]).values())))
 
 
-def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = fast) -> Job:
+def job(protocol: Protocol, shard: Shard, names: Naming, store: Store, engine: Engine = fast) -> Job:
     """A shard as it travels; instruments and engine must have a name (``naming.spelled_out``)."""
     return Job(
         f"{__name__}:carry_out_shard",
@@ -280,7 +284,7 @@ def job(protocol: Protocol, shard: Shard, store: Store, engine: Engine = fast) -
             "at": [protocol.at.every, protocol.at.first],
             "keep": protocol.keep,
             "engine": None if engine is fast else spelled_out(engine),
-            "cells": list(addresses(protocol, observed(protocol), shard).values()),
+            "cells": list(names.of(shard).values()),
         },
     )
 
@@ -313,7 +317,7 @@ def carry_out_shard(
         replicas[0],
         keep,
     )
-    names = addresses(protocol, observed(protocol), shard)
+    names = naming(protocol).of(shard)
     if list(names.values()) != cells:
         raise other_code(described(shard))
     yield from _settled(protocol, shard, names, place, found(engine) if engine else fast, 0, 1)
@@ -353,6 +357,12 @@ def bytes_needed(shard: Shard) -> int:
     return int(
         2 * data.x.nbytes + size * members * first.parameters * copies + size * members * rows * sum(first.widths) * 4
     )
+
+
+def largest(some: Sequence[Shard]) -> tuple[int, str]:
+    """Bytes that the largest of some shards needs, and what it is in words."""
+    kinds = {(s.conditions[0].structure, len(s.conditions), len(s.replicas)): s for s in some}
+    return max((bytes_needed(shard), described(shard)) for shard in kinds.values())
 
 
 def bytes_stored(protocol: Protocol, shard: Shard) -> int:

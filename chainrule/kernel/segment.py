@@ -18,7 +18,7 @@ from chainrule.kernel.elementary import (
     logistic,
     softplus,
 )
-from chainrule.kernel.tiles import compiled, product, transpose_block
+from chainrule.kernel.tiles import ROWS, compiled, product, summing, transpose_block
 
 SQUARED_ERROR, OF_SIGMOID, OF_SOFTMAX, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(5)
 LOSSES = {
@@ -33,6 +33,7 @@ OPTIMISERS = {name: i for i, name in enumerate(("sgd", "heavy_ball", "nesterov",
 
 # one row of rates per step and condition, each formed in float64: η, β₁, 1 - β₁, β₂, 1 - β₂, η/(1 - β₁ᵗ), √(1 - β₂ᵗ), ε,
 # ηλ of the decoupled decay, ηλ of the soft threshold, λ of L2, λ of the L1 subgradient
+BLOCK = 65_536  # numbers of weights that stay in the second-level cache from the error's passage to their update
 LR, BETA1, NEW1, BETA2, NEW2, CORRECTED_LR, CORRECTION, EPSILON, DECAY, THRESHOLD, L2, L1 = range(12)
 
 
@@ -55,91 +56,102 @@ def row(a, r, length, count):  # type: ignore[no-untyped-def]
     return a[r * length : r * length + count]
 
 
+@summing
+def dot(a, b):  # type: ignore[no-untyped-def]
+    """∑ aᵢbᵢ, by the lanes of a register."""
+    total = a.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
 @compiled
 def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):  # type: ignore[no-untyped-def]
     """Hᵀ[d, batch] at ``h0`` ← the standardised rows, by square blocks that are transposed in registers."""
     count, d = rows.size, pixels.shape[1]
     length = padded(d, width)
+    lines = block.reshape(width, length)
     for first in range(0, padded(count, width), width):
         for i in range(width):
-            line = block[i * length : i * length + d]
             if first + i < count:
-                source = pixels[rows[first + i]]
+                source = rows[first + i]
                 for j in range(d):
-                    line[j] = (source[j] - centre[j]) * inverse[j]
+                    lines[i, j] = (pixels[source, j] - centre[j]) * inverse[j]
             else:
-                line[:] = 0
+                lines[i, :] = 0
         for j in range(0, length, width):
             transpose_block(block, j, length, work, h0 + j * batch + first, batch)
 
 
+@summing
+def summed(a):  # type: ignore[no-untyped-def]
+    """∑ aᵢ in float64, by the lanes of a register."""
+    total = 0.0
+    for i in range(a.size):
+        total += a[i]
+    return total
+
+
 @compiled
-def loss_and_slope(kind, z, y, delta, outputs, count, batch, scratch):  # type: ignore[no-untyped-def]
-    """Sum of the losses; delta[k, batch] ← ∂(mean loss)/∂z, zero for padded samples."""
+def loss_and_slope(kind, z, y, delta, count, scratch):  # type: ignore[no-untyped-def]
+    """Sum of the losses; delta[k, batch] ← ∂(mean loss)/∂z for the first ``count`` samples."""
     number = z.dtype.type
     zero, half = number(0), number(0.5)
     share = number(1.0 / count)
-    total = 0.0
+    outputs = z.shape[0]
+    sample = scratch[3, :count]
+    sample[:] = zero
     if kind == SQUARED_ERROR or kind == OF_SIGMOID:
         for r in range(outputs):
-            zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
-            subtotal = 0.0
             for b in range(count):
                 if kind == SQUARED_ERROR:
-                    gap = zr[b] - yr[b]
-                    dr[b] = gap * share
+                    gap = z[r, b] - y[r, b]
+                    delta[r, b] = gap * share
                 else:
-                    p, slope = logistic(zr[b])
-                    gap = p - yr[b]
-                    dr[b] = slope * gap * share
-                subtotal += half * gap * gap
-            total += subtotal
+                    p, slope = logistic(z[r, b])
+                    gap = p - y[r, b]
+                    delta[r, b] = slope * gap * share
+                sample[b] += half * gap * gap
     elif kind == BINARY_CROSS_ENTROPY:
         one = number(1)
         for r in range(outputs):
-            zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
             for b in range(count):
-                dr[b] = (logistic(zr[b])[0] - yr[b]) * share
-                total += yr[b] * softplus(-zr[b]) + (one - yr[b]) * softplus(zr[b])
+                delta[r, b] = (logistic(z[r, b])[0] - y[r, b]) * share
+                sample[b] += y[r, b] * softplus(-z[r, b]) + (one - y[r, b]) * softplus(z[r, b])
     else:
-        top, mass, inner = row(scratch, 0, batch, count), row(scratch, 1, batch, count), row(scratch, 2, batch, count)
-        top[:] = z[:count]
+        top, mass, inner = scratch[0], scratch[1], scratch[2]
+        for b in range(count):
+            top[b] = z[0, b]
+            mass[b] = zero
+            inner[b] = zero
         for r in range(1, outputs):
-            zr = row(z, r, batch, count)
             for b in range(count):
-                top[b] = top[b] if top[b] > zr[b] else zr[b]
-        mass[:] = zero
+                top[b] = top[b] if top[b] > z[r, b] else z[r, b]
         for r in range(outputs):
-            zr, dr = row(z, r, batch, count), row(delta, r, batch, count)
             for b in range(count):
-                e = exponential(zr[b] - top[b])
-                dr[b] = e
+                e = exponential(z[r, b] - top[b])
+                delta[r, b] = e
                 mass[b] += e
-        inner[:] = zero
         if kind == CROSS_ENTROPY:
             for b in range(count):
                 inner[b] = number(math.log(mass[b]))
+                mass[b] = number(1) / mass[b]
             for r in range(outputs):
-                zr, yr, dr = row(z, r, batch, count), row(y, r, batch, count), row(delta, r, batch, count)
-                subtotal = 0.0
                 for b in range(count):
-                    subtotal += yr[b] * (inner[b] - (zr[b] - top[b]))
-                    dr[b] = (dr[b] / mass[b] - yr[b]) * share
-                total += subtotal
+                    sample[b] += y[r, b] * (inner[b] - (z[r, b] - top[b]))
+                    delta[r, b] = (delta[r, b] * mass[b] - y[r, b]) * share
         else:
             for r in range(outputs):
-                yr, dr = row(y, r, batch, count), row(delta, r, batch, count)
                 for b in range(count):
-                    p = dr[b] / mass[b]
-                    gap = p - yr[b]
-                    dr[b] = p
+                    p = delta[r, b] / mass[b]
+                    gap = p - y[r, b]
+                    delta[r, b] = p
                     inner[b] += p * gap
-                    total += half * gap * gap
+                    sample[b] += half * gap * gap
             for r in range(outputs):
-                yr, dr = row(y, r, batch, count), row(delta, r, batch, count)
                 for b in range(count):
-                    dr[b] = dr[b] * ((dr[b] - yr[b]) - inner[b]) * share
-    return total
+                    delta[r, b] = delta[r, b] * ((delta[r, b] - y[r, b]) - inner[b]) * share
+    return summed(sample)
 
 
 @compiled
@@ -216,8 +228,26 @@ def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[
 
 
 @compiled
+def gradient(  # type: ignore[no-untyped-def]
+    width, scratch, h0, batch, d0, turned, length, goal, g0, rows, n_out, count, alpha, beta, one
+):
+    """G ← βG + α Hᵀδ for some rows; a single output is a column, for which a register's lanes would stand empty."""
+    if n_out > 1:
+        product(
+            width, scratch, h0, batch, 1, scratch, turned, length, goal, g0, length,
+            rows, padded(n_out, width) // width, count, alpha, beta, one, 1,
+        )  # fmt: skip
+        return
+    delta = scratch[d0 : d0 + count]
+    for k in range(rows):
+        h = scratch[h0 + k * batch : h0 + k * batch + count]
+        value = alpha * dot(h, delta)
+        goal[g0 + k * length] = value if beta == 0 else value + beta * goal[g0 + k * length]
+
+
+@compiled
 def train(  # type: ignore[no-untyped-def]
-    numbers, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_spread,
+    numbers, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_inverse,
     rows, rates, uniforms, dropout, losses, scratch,
 ):  # fmt: skip
     """Train members [C, S] for as many steps as ``losses`` [n, C, S] has room.
@@ -233,7 +263,7 @@ def train(  # type: ignore[no-untyped-def]
         inverse: 1 / spread [S, d].
         targets: [M, k].
         target_centre: [S, k].
-        target_spread: [S, k].
+        target_inverse: 1 / spread [S, k].
         rows: [S, n or 1, B]; one row of them is used at every step.
         rates: [n, C, 12].
         uniforms: [S, n, hidden units · B] 16-bit numbers, or empty.
@@ -269,8 +299,13 @@ def train(  # type: ignore[no-untyped-def]
     y0 = place
     turned = y0 + widths[last] * batch  # errors [batch, n], transposed
     g0 = turned + batch * longest
-    extra = g0 + place_w
-    block = scratch[extra + 3 * batch : extra + 3 * batch + width * padded(widths[0], width)]
+    extra0 = g0 + min(place_w, BLOCK + ROWS * longest)
+    extra = scratch[extra0 : extra0 + 4 * batch].reshape(4, batch)
+    block = scratch[extra0 + 4 * batch : extra0 + 4 * batch + width * padded(widths[0], width)]
+    outputs = widths[last] * batch
+    z = scratch[h0[last] : h0[last] + outputs].reshape(widths[last], batch)
+    y = scratch[y0 : y0 + outputs].reshape(widths[last], batch)
+    delta_z = scratch[d0[last] : d0[last] + outputs].reshape(widths[last], batch)
     for l in range(last):
         scratch[h0[l] + widths[l] * batch : h0[l] + (widths[l] + 1) * batch] = one
 
@@ -290,10 +325,9 @@ def train(  # type: ignore[no-untyped-def]
                     else:
                         gather(pixels, chosen, centre[s], inverse[s], block, scratch, h0[0], batch, width)
                     scratch[h0[0] + widths[0] * batch : h0[0] + (widths[0] + 1) * batch] = one
-                    for r in range(widths[last]):
-                        goal = scratch[y0 + r * batch : y0 + r * batch + count]
-                        for b in range(count):
-                            goal[b] = (targets[chosen[b], r] - target_centre[s, r]) / target_spread[s, r]
+                    for b in range(count):
+                        for r in range(widths[last]):
+                            y[r, b] = (targets[chosen[b], r] - target_centre[s, r]) * target_inverse[s, r]
                 # forward
                 unit = 0
                 for l in range(1, last + 1):
@@ -310,69 +344,66 @@ def train(  # type: ignore[no-untyped-def]
                             uniform = uniforms[s, step, unit * count : (unit + widths[l]) * count]
                             drop(h, slope, uniform, least, scale, widths[l], count, batch, stored)
                             unit += widths[l]
-                losses[step, c, s] = (
-                    loss_and_slope(
-                        loss,
-                        scratch[h0[last] : h0[last] + widths[last] * batch],
-                        scratch[y0 : y0 + widths[last] * batch],
-                        scratch[d0[last] : d0[last] + widths[last] * batch],
-                        widths[last], count, batch, scratch[extra : extra + 3 * batch],
-                    )
-                    / count
-                )  # fmt: skip
-                # backward, each layer updated as soon as the error has passed through it
+                losses[step, c, s] = loss_and_slope(loss, z, y, delta_z, count, extra) / count
+                # backward: a block of rows of weights is updated as soon as the error has passed through it
                 for l in range(last, 0, -1):
-                    length, short = row_length(widths[l], width), padded(widths[l], width)
-                    for r in range(0, short, width):
-                        for b in range(0, vectors * width, width):
-                            transpose_block(
-                                scratch, d0[l] + r * batch + b, batch, scratch, turned + b * length + r, length
-                            )
-                    if l > 1:
-                        product(
-                            width, w, w0[l], length, 1, scratch, d0[l], batch, scratch, d0[l - 1], batch,
-                            widths[l - 1], vectors, widths[l], one, zero, one, 3,
-                        )  # fmt: skip
-                        size = widths[l - 1] * batch
-                        h, delta = scratch[h0[l - 1] : h0[l - 1] + size], scratch[d0[l - 1] : d0[l - 1] + size]
-                        slope = scratch[s0[l - 1] : s0[l - 1] + size] if stored else h
-                        through_slope(activation, h, slope, delta, scale)
-                    n_in = widths[l - 1]
-                    if optimiser == SGD and rate[L1] == zero and rate[THRESHOLD] == zero:
-                        # W ← (1 - ηλ) W - η Hᵀδ in one go; the bias is not penalised
-                        together = n_in + 1 if rate[L2] == zero else n_in
-                        product(
-                            width, scratch, h0[l - 1], batch, 1, scratch, turned, length, w, w0[l], length,
-                            together, short // width, count, -rate[LR], one - rate[LR] * rate[L2], one, 1,
-                        )  # fmt: skip
-                        if together == n_in:
+                    n_in, n_out = widths[l - 1], widths[l]
+                    length, short = row_length(n_out, width), padded(n_out, width)
+                    if n_out > 1:
+                        for r in range(0, short, width):
+                            for b in range(0, vectors * width, width):
+                                transpose_block(
+                                    scratch, d0[l] + r * batch + b, batch, scratch, turned + b * length + r, length
+                                )
+                    together = max(1, BLOCK // length // ROWS) * ROWS
+                    for k in range(0, n_in + 1, together):
+                        end = min(k + together, n_in + 1)
+                        inner = min(end, n_in)  # the last row is the bias
+                        if l > 1 and inner > k:
                             product(
-                                width, scratch, h0[l - 1] + n_in * batch, batch, 1, scratch, turned, length,
-                                w, w0[l] + n_in * length, length, 1, short // width, count, -rate[LR], one, one, 1,
+                                width, w, w0[l] + k * length, length, 1, scratch, d0[l], batch,
+                                scratch, d0[l - 1] + k * batch, batch, inner - k, vectors, n_out, one, zero, one, 3,
                             )  # fmt: skip
-                    else:
-                        product(
-                            width, scratch, h0[l - 1], batch, 1, scratch, turned, length, scratch, g0 + w0[l], length,
-                            n_in + 1, short // width, count, one, zero, one, 1,
-                        )  # fmt: skip
-                        for part in range(2):
-                            a = w0[l] + (n_in * length if part else 0)
-                            z = a + (length if part else n_in * length)
-                            update(
-                                optimiser, w[a:z], scratch[g0 + a : g0 + z], m1[a:z], m2[a:z], rate,
-                                zero if part else rate[L2], zero if part else rate[L1],
-                                zero if part else rate[THRESHOLD],
-                            )  # fmt: skip
+                            h = scratch[h0[l - 1] + k * batch : h0[l - 1] + inner * batch]
+                            delta = scratch[d0[l - 1] + k * batch : d0[l - 1] + inner * batch]
+                            slope = scratch[s0[l - 1] + k * batch : s0[l - 1] + inner * batch] if stored else h
+                            through_slope(activation, h, slope, delta, scale)
+                        penalised = rate[L2] != zero or rate[L1] != zero or rate[THRESHOLD] != zero
+                        for part in range(2 if penalised else 1):  # biases are not penalised
+                            first = inner if part else k
+                            stop = inner if penalised and not part else end
+                            if first == stop:
+                                continue
+                            place, size = w0[l] + first * length, (stop - first) * length
+                            l2, l1, threshold = (
+                                (zero, zero, zero) if part else (rate[L2], rate[L1], rate[THRESHOLD])
+                            )
+                            if optimiser == SGD and l1 == zero and threshold == zero:
+                                # W ← (1 - ηλ) W - η Hᵀδ in one go
+                                gradient(
+                                    width, scratch, h0[l - 1] + first * batch, batch, d0[l], turned, length,
+                                    w, place, stop - first, n_out, count, -rate[LR], one - rate[LR] * l2, one,
+                                )  # fmt: skip
+                            else:
+                                gradient(
+                                    width, scratch, h0[l - 1] + first * batch, batch, d0[l], turned, length,
+                                    scratch, g0, stop - first, n_out, count, one, zero, one,
+                                )  # fmt: skip
+                                update(
+                                    optimiser, w[place : place + size], scratch[g0 : g0 + size],
+                                    m1[place : place + size], m2[place : place + size], rate, l2, l1, threshold,
+                                )  # fmt: skip
 
 
 @compiled
 def scratch_size(widths, count, width):  # type: ignore[no-untyped-def]
     """Numbers of working memory that ``train`` needs, at most."""
     batch, last = row_length(count, width), widths.size - 1
-    size, longest = 0, padded(widths[0], width)
+    size, weights, longest = 0, 0, padded(widths[0], width)
     for l in range(last + 1):
         size += 3 * padded(widths[l] + 1, width) * batch
         if l:
-            size += (widths[l - 1] + 1) * row_length(widths[l], width)
+            weights += (widths[l - 1] + 1) * row_length(widths[l], width)
             longest = max(longest, row_length(widths[l], width))
-    return size + widths[last] * batch + batch * longest + 3 * batch + width * padded(widths[0], width)
+    size += min(weights, BLOCK + ROWS * longest)
+    return size + widths[last] * batch + batch * longest + 4 * batch + width * padded(widths[0], width)

@@ -243,6 +243,8 @@ def power_of_two(typing_context, shifted):  # type: ignore[no-untyped-def]
 
 
 compiled: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy")
+# a sum may be taken by lanes; nothing may be assumed about NaN
+summing: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 @compiled

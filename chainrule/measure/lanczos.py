@@ -110,9 +110,9 @@ class Krylov:
         vector = self.vector
         image = self._image(vector, self.dual)
         alpha = torch.linalg.vecdot(image, self.dual)
-        rest = image - alpha[..., None] * vector
+        rest = torch.addcmul(image, alpha[..., None], vector, value=-1)
         if self.count:
-            rest.sub_(self.beta[..., -1:].to(rest.dtype) * self._basis_vector(self.count - 1))
+            rest.addcmul_(self.beta[..., -1:].to(rest.dtype), self._basis_vector(self.count - 1), value=-1)
         self._keep(vector)
         beta, dual = self._length(rest)
         self.size = torch.maximum(self.size, torch.maximum(alpha.abs(), beta))

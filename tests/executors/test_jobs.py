@@ -19,7 +19,7 @@ from chainrule.experiment.executors.job import Job, Progress, Work, check_thread
 from chainrule.experiment.naming import found, identity, spelled_out
 from chainrule.experiment.observe import training_loss, validation_loss
 from chainrule.experiment.protocol import Protocol
-from chainrule.experiment.training import bytes_needed, carry_out, finish, job, shards, train
+from chainrule.experiment.training import bytes_needed, carry_out, finish, job, naming, shards, train
 from chainrule.store.objects import open_store
 from tests.executors import work
 
@@ -61,7 +61,7 @@ def test_a_bound_tuple_stays_a_tuple() -> None:
 def test_a_shard_travels_as_json(tmp_path: Path) -> None:
     """Every type in a packed job is JSON's; performing it stores the very cells it names, and again changes nothing."""
     store, protocol = open_store(tmp_path / "a"), work.networks(10)
-    sent = job(protocol, shards(protocol)[0], store, manual)
+    sent = job(protocol, shards(protocol)[0], naming(protocol), store, manual)
     text = packed(sent)
     assert json.loads(text)["arguments"] == sent.arguments
     assert perform(text) == ""
@@ -75,11 +75,11 @@ def test_a_shard_travels_as_json(tmp_path: Path) -> None:
 
 def test_a_refusal_arrives_word_for_word() -> None:
     """Code and the three sentences, as in process."""
+    refused = Job("tests.executors.work:refuse", {"number": 3})
     with pytest.raises(ChainruleError) as here:
-        finish_job = Job("tests.executors.work:refuse", {"number": 3})
-        list(in_process()(Work([finish_job], 1)))
+        list(in_process()(Work([refused], 1)))
     with pytest.raises(ChainruleError) as there:
-        unless_refused(perform(packed(finish_job)))
+        unless_refused(perform(packed(refused)))
     assert str(here.value) == str(there.value)
     assert here.value.args == there.value.args
 
@@ -95,7 +95,7 @@ def test_folders_travel_with_full_paths(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_worker_with_another_store_or_other_code_is_refused(tmp_path: Path) -> None:
     """E506 where the folder is no store, E507 where the worker would give a result another name."""
     store, protocol = open_store(tmp_path / "a"), work.networks(10)
-    sent = job(protocol, shards(protocol)[0], store, manual)
+    sent = job(protocol, shards(protocol)[0], naming(protocol), store, manual)
     elsewhere = msgspec.structs.replace(sent, arguments=sent.arguments | {"store": str(tmp_path / "none")})
     other = msgspec.structs.replace(
         sent, arguments=sent.arguments | {"observe": {"loss": spelled_out(validation_loss)}}

@@ -28,7 +28,7 @@ def _no_workers_afterwards() -> Iterator[None]:
 def test_two_workers_leave_the_store_of_a_local_run(tmp_path: Path) -> None:
     """Networks and trials, byte for byte; each shard is one step of the bar; what is stored is not sent again."""
     here, there, place = open_store(tmp_path / "a"), open_store(tmp_path / "b"), on_processes(2)
-    for protocol, jobs in ((work.networks(40), 4), (work.TRIALS, 50)):
+    for protocol, jobs in ((work.networks(20), 2), (work.TRIALS, 20)):
         local = finish(carry_out(protocol, here, manual))
         progress = list(carry_out(protocol, there, manual, executor=place))
         assert [at.shard for at in progress][:jobs] == list(range(1, jobs + 1))
@@ -52,6 +52,7 @@ def test_the_refusal_of_a_worker_is_that_of_this_process() -> None:
     assert error.value.args == ("E999", "job 7 was refused.", "It always is: αβγ.", "do not ask")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
     """One of two is killed by its number in mid-run: the same store, byte for byte."""
     here, there = open_store(tmp_path / "a"), open_store(tmp_path / "store")
@@ -67,6 +68,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
     assert work.tree(here.folder) == work.tree(there.folder)
 
 
+@pytest.mark.slow
 def test_a_job_at_which_workers_die_is_given_up(tmp_path: Path) -> None:
     """E505 after three deaths, not an endless loop; the work beside it is done."""
     jobs = [Job("tests.executors.work:remember", {"folder": str(tmp_path), "name": "beside"})]
@@ -76,6 +78,7 @@ def test_a_job_at_which_workers_die_is_given_up(tmp_path: Path) -> None:
     assert "3 workers died at the same job (tests.executors.work:die)" in error.value.what
 
 
+@pytest.mark.slow
 def test_breaking_off_ends_the_workers(tmp_path: Path) -> None:
     """A loop that is left, as by Ctrl-C, leaves no process behind."""
     progress = carry_out(work.slow(), open_store(tmp_path / "store"), manual, executor=on_processes(2))

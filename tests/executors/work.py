@@ -19,8 +19,8 @@ from chainrule.experiment.protocol import Case, Draw, Protocol, Schedule, Trials
 BASE = Condition(widths=(64, 8, 10), data="digits", n_train=64, batch=16, steps=20)
 
 
-def networks(seeds: int = 40, steps: int = 20) -> Protocol:
-    """Two learning rates, ``seeds`` / 10 shards."""
+def networks(seeds: int, steps: int = 20) -> Protocol:
+    """Two learning rates, a shard for every ten seeds."""
     conditions = grid(BASE, {"lr": [0.05, 0.1], "steps": [steps]})
     return Protocol(tuple(conditions), seeds, {"loss": training_loss}, Schedule(every=10))
 
@@ -30,7 +30,7 @@ def drawn(case: Case, draw: Draw) -> np.ndarray:
     return np.array([draw("noise").standard_normal(int(case["n"])).mean()])
 
 
-TRIALS = Trials(({"n": 10.0}, {"n": 1000.0}), seeds=50, trial=drawn)
+TRIALS = Trials(({"n": 10.0}, {"n": 1000.0}), seeds=10, trial=drawn)
 
 
 def slow_loss(state: State) -> Tensor:

@@ -28,6 +28,7 @@ optuna = pytest.importorskip("optuna", reason="Optuna (the extra `search`) is no
 
 AXES = read_axes({"lr": "0.0001..10:log", "dropout": "0..0.5", "activation": "relu|tanh", "widths": "4"})
 PLAN = Plan("moons", AXES, epochs=9, seeds=2, together=6)
+LITTLE = Plan("moons", AXES, epochs=3, seeds=2, together=4)  # two batches of it are trained in a second or two
 EPOCH = 18  # steps
 
 
@@ -103,15 +104,16 @@ def test_trainings_of_few_epochs_are_not_done_twice(trainings: list[list[Conditi
     assert saved == 0
 
 
-def test_the_search_comes_near_the_minimum(trainings: list[list[Condition]], tmp_path: Path) -> None:
-    """After 96 trials over five decades and half a unit of dropout the best is near lr = 0.03, dropout = 0.
+def test_the_search_learns_from_its_trials(trainings: list[list[Condition]], tmp_path: Path) -> None:
+    """After 48 trials over five decades the best is nearer to lr = 0.03, dropout = 0 than the best of 48 uniform ones.
 
-    Uniform draws alone would leave the best of 96 at 0.05 above the minimum in the mean; its double is asked.
+    u² + v < t has the probability (4/3) t^1.5 / (5 · 0.5) for uniform u of 5 decades and v of [0, 0.5], so the least of
+    n draws has the mean Γ(5/3) (0.533 n)^(-2/3) = 0.104.
     """
     plan = Plan("moons", AXES, epochs=9, seeds=2, together=16)
-    rows, *_ = finish(search(plan, 96, f"sqlite:///{tmp_path / 's'}", open_store(tmp_path / "store")))
+    rows, *_ = finish(search(plan, 48, f"sqlite:///{tmp_path / 's'}", open_store(tmp_path / "store")))
     best = rows[0].settings
-    assert math.log10(float(best["lr"]) / 0.03) ** 2 + float(best["dropout"]) < 0.1
+    assert math.log10(float(best["lr"]) / 0.03) ** 2 + float(best["dropout"]) < 0.104
 
 
 # proposals ─────────────────────────────────────────────────────────────────────────────
@@ -160,44 +162,44 @@ def test_another_search_is_another_study() -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A real search of two batches."""
     store = open_store(tmp_path_factory.mktemp("store"))
-    return finish(search(PLAN, 12, beside(store), store))
+    return finish(search(LITTLE, 8, beside(store), store))
 
 
 def test_a_search_is_a_sweep(undisturbed: Sweep) -> None:
     """Only trials that were trained to the end can be chosen, and only the chosen one is tested."""
-    assert len(undisturbed.tried) == 12
+    assert len(undisturbed.tried) == 8
     assert undisturbed.chosen == 0
     assert not undisturbed.tried[0].stopped
     tested = [row[[name for name, _ in undisturbed.columns].index("test_accuracy")] for row in undisturbed.networks]
-    assert [value is not None for value in tested] == [True] * 2 + [False] * 22
+    assert [value is not None for value in tested] == [True] * 2 + [False] * 14
     assert dict(undisturbed.columns)["steps"] == "whole"
     picture = figure(undisturbed, AXES)
     assert [(panel.x, panel.log) for panel in picture.panels] == [("lr", "xy"), ("dropout", "y")]
     assert svg(picture)
     assert "were stopped early, which spared" in warnings(undisturbed)[-1]
     assert len(sheet(undisturbed, 5).rows) == 5
-    assert sheet(undisturbed, 5).title.endswith("the 5 best of 12")
+    assert sheet(undisturbed, 5).title.endswith("the 5 best of 8")
 
 
 def test_a_finished_search_trains_nothing(undisturbed: Sweep, tmp_path: Path) -> None:
     """The same command again reads; a smaller number shows the first trials; a larger one goes on from there."""
     store = open_store(tmp_path)
-    few = finish(search(PLAN, 6, beside(store), store))
-    assert finish(search(PLAN, 12, beside(store), store)) == undisturbed
+    few = finish(search(LITTLE, 4, beside(store), store))
+    assert finish(search(LITTLE, 8, beside(store), store)) == undisturbed
     notes = store.notes()
-    assert finish(search(PLAN, 12, beside(store), store)) == undisturbed
-    assert finish(search(PLAN, 6, beside(store), store)) == few
+    assert finish(search(LITTLE, 8, beside(store), store)) == undisturbed
+    assert finish(search(LITTLE, 4, beside(store), store)) == few
     assert store.notes() == notes
 
 
 def test_a_search_stopped_while_training_goes_on(undisturbed: Sweep, tmp_path: Path) -> None:
     """Abandoned in its second batch, it ends with the trials of an undisturbed search."""
     store = open_store(tmp_path)
-    work = search(PLAN, 12, beside(store), store)
+    work = search(LITTLE, 8, beside(store), store)
     while (at := next(work)).shard == 0 or at.step == 0:
         pass
     work.close()
-    assert finish(search(PLAN, 12, beside(store), store)) == undisturbed
+    assert finish(search(LITTLE, 8, beside(store), store)) == undisturbed
 
 
 def test_a_batch_told_by_half_is_told_to_its_end(
@@ -208,19 +210,19 @@ def test_a_batch_told_by_half_is_told_to_its_end(
     told, add = [], optuna.Study.add_trial
 
     def third_fails(study, trial):
-        if study.study_name == PLAN.name and len(told) == 2:
+        if study.study_name == LITTLE.name and len(told) == 2:
             raise KeyboardInterrupt
-        if study.study_name == PLAN.name:
+        if study.study_name == LITTLE.name:
             told.append(trial)
         add(study, trial)
 
     monkeypatch.setattr(optuna.Study, "add_trial", third_fails)
     with pytest.raises(KeyboardInterrupt):
-        finish(search(PLAN, 12, beside(store), store))
+        finish(search(LITTLE, 8, beside(store), store))
     monkeypatch.setattr(optuna.Study, "add_trial", add)
-    assert finish(search(PLAN, 12, beside(store), store)) == undisturbed
-    study = optuna.load_study(study_name=PLAN.name, storage=beside(store))
-    assert len(study.trials) == 12
+    assert finish(search(LITTLE, 8, beside(store), store)) == undisturbed
+    study = optuna.load_study(study_name=LITTLE.name, storage=beside(store))
+    assert len(study.trials) == 8
 
 
 def test_where_the_next_batch_begins() -> None:

@@ -13,7 +13,7 @@ from chainrule import cli
 from chainrule.errors import ChainruleError
 from chainrule.evidence.figure import Cells, Line, Points
 from chainrule.experiment.training import finish
-from chainrule.report.draw import png, svg
+from chainrule.report.draw import svg
 from chainrule.store.objects import Store, open_store
 from chainrule.workflows import sweep as sweeping
 from chainrule.workflows import sweep_files
@@ -26,7 +26,7 @@ from chainrule.workflows.sweep_figure import figure
 from chainrule.workflows.train import evaluate
 
 AXES = read_axes({"lr": "0.001..0.1:log3", "widths": "4|6,4", "batch": "64"})
-EPOCHS, SEEDS = 3, 4
+EPOCHS, SEEDS = 2, 4
 WILD = read_axes({"lr": "0.01|1e6", "optimiser": "sgd", "schedule": "constant", "widths": "8"})
 
 
@@ -290,7 +290,6 @@ def test_lines_along_a_geometric_axis(found: Sweep) -> None:
         assert chosen.y == (getattr(found.tried[found.chosen], name).mean,)
     assert picture.caption.startswith("Two moons: ")
     assert svg(picture).startswith(b"<?xml")
-    assert png(picture) == png(picture)
 
 
 def test_names_have_places_and_no_lines(tmp_path: Path) -> None:
@@ -299,13 +298,12 @@ def test_names_have_places_and_no_lines(tmp_path: Path) -> None:
     picture = figure(finish(sweep("moons", axes, 1, 2, open_store(tmp_path))), axes)
     assert picture.panels[0].ticks == ("relu", "tanh")
     assert not any(isinstance(mark, Line) for panel in picture.panels for mark in panel.marks)
-    assert svg(picture)
 
 
 def test_two_numbers_make_a_map(tmp_path: Path) -> None:
     """A cell is how far its mean loss lies above the lowest, in percent: zero at the choice, never below."""
-    axes = read_axes({"lr": "0.01|0.02|0.04", "dropout": "0..0.4:3"})
-    found = finish(sweep("moons", axes, 1, 2, open_store(tmp_path)))
+    axes = read_axes({"lr": "0.01|0.02|0.04", "dropout": "0..0.4:3", "batch": "64"})
+    found = finish(sweep("moons", axes, 1, 1, open_store(tmp_path)))
     (panel,) = figure(found, axes).panels
     (cells,) = panel.marks
     assert isinstance(cells, Cells)
@@ -320,7 +318,6 @@ def test_two_numbers_make_a_map(tmp_path: Path) -> None:
     assert values.ravel().argmin() == found.chosen
     means = np.array([row.loss.mean for row in found.tried]).reshape(3, 3)
     assert values == pytest.approx((means / means.min() - 1) * 100, abs=1e-9)
-    assert svg(figure(found, axes))
 
 
 def test_a_single_condition_is_a_sweep_too(store: Store) -> None:
@@ -372,26 +369,20 @@ def test_a_mistake_is_three_lines(words: list[str], code: str, helps: str, capsy
 
 
 def test_the_command_prints_writes_and_repeats_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table with the choice and its test, seven files, and the same bytes the second time."""
+    """A table with the choice and its test, files, JSON for a script, and the same bytes the second time."""
     assert call(*GRID, "--to", str(tmp_path / "one")) == 0
     captured = capsys.readouterr()
     assert "4 conditions, 40 networks: about " in captured.err
     assert captured.out.count("(chosen)") == 1
     assert "Test rows, the chosen condition alone" in captured.out
     assert "Next: chainrule train data=moons lr=0." in captured.out
-    assert call(*GRID, "--to", str(tmp_path / "two")) == 0
-    assert capsys.readouterr().out == captured.out
+    assert call(*GRID, "--to", str(tmp_path / "two"), "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
     names = {"results.csv", "results.json", "figure.svg", "figure.png", "figure.txt"}
     assert names <= {path.name for path in (tmp_path / "one").iterdir()}
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
-
-
-def test_json_is_the_record_that_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers for a script: conditions, the choice, its test."""
-    assert call(*GRID, "--json", "--to", str(tmp_path)) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((tmp_path / "results.json").read_text())
+    assert printed == json.loads((tmp_path / "one" / "results.json").read_text())
     assert len(printed["tried"]) == 4
     assert printed["tried"][printed["chosen"]]["above"]["mean"] == 0
     assert printed["test"]["columns"][0] == "accuracy"

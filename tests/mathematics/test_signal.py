@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.calculus.activations import ACTIVATIONS
-from chainrule.measure.signal import correlation, dead_units, gradient_norms, saturation_share, second_moment
+from chainrule.measure.signal import (
+    correlation,
+    correlations,
+    dead_units,
+    gradient_norms,
+    moments,
+    saturation_share,
+    second_moment,
+)
 
 F64 = torch.float64
 FEW = settings(max_examples=40, deadline=None)
@@ -82,3 +90,48 @@ def test_gradient_norms_are_frobenius_norms_by_layer():
     assert norms.shape == (2, 3, 2)
     for l, gradient in enumerate(gradients):
         torch.testing.assert_close(norms[..., l], gradient.square().flatten(-2).sum(-1).sqrt(), rtol=1e-14, atol=0)
+
+
+def test_the_correlation_matrix_is_the_correlation_of_every_pair():
+    """Each entry is what ``correlation`` gives for its two rows, at any size of the signal; a row of 0 is undefined."""
+    h = normal(2, 3, 6, 20) * torch.tensor([1e-30, 1.0, 1e30], dtype=F64)[:, None, None]
+    matrix = correlations(h)
+    pairs = correlation(h[..., :, None, :].expand(2, 3, 6, 6, 20), h[..., None, :, :].expand(2, 3, 6, 6, 20))
+    torch.testing.assert_close(matrix, pairs, rtol=0, atol=1e-14)
+    h[0, 0, 2] = 0
+    lost = correlations(h)[0, 0].isnan()
+    assert lost[2].all()
+    assert lost[:, 2].all()
+    assert lost.sum() == 11
+
+
+def test_moments_of_known_distributions():
+    """The exponential law has moments 1, 1, 2, 6, the uniform law 1/2, 1/12, 0, -6/5: midpoint quantiles give them."""
+    level = (torch.arange(400_000, dtype=F64) + 0.5) / 400_000
+    found = moments(torch.stack([-(1 - level).log(), level]).reshape(2, 400, 1000))
+    exact = torch.tensor([[1, 1, 2, 6], [1 / 2, 1 / 12, 0, -6 / 5]], dtype=F64)
+    measured = torch.stack([found.mean, found.variance, found.skewness, found.kurtosis], -1)
+    # the tail beyond the last quantile is missing: log²(n) / n of the second moment, log⁴(n) / n of the fourth
+    torch.testing.assert_close(measured, exact, rtol=0, atol=math.log(400_000) ** 4 / 400_000)
+
+
+def test_moments_of_normal_numbers_lie_within_their_standard_errors():
+    """Of 64 members about two thirds lie within one standard error √(6/n), √(24/n) of 0, at any size of the signal."""
+    n = 20 * 500
+    h = normal(64, 20, 500) * 1e-160  # the fourth power of such numbers underflows
+    found = moments(h)
+    for value, variance in ((found.skewness, 6 / n), (found.kurtosis, 24 / n)):
+        score = value / math.sqrt(variance)
+        assert abs(score.mean()) < 4 / 8
+        assert score.std().item() == np.clip(score.std().item(), 0.65, 1.35)  # 4 standard errors of a deviation of 64
+
+
+def test_moments_shift_and_scale():
+    """Adding a constant moves the mean alone; a factor leaves skewness and kurtosis, up to the sign of the skewness."""
+    h = normal(3, 10, 8).exp()
+    plain, other = moments(h), moments(5 - 2 * h)
+    torch.testing.assert_close(other.mean, 5 - 2 * plain.mean)
+    torch.testing.assert_close(other.variance, 4 * plain.variance)
+    torch.testing.assert_close(other.skewness, -plain.skewness)
+    torch.testing.assert_close(other.kurtosis, plain.kurtosis)
+    assert moments(torch.full((2, 2), 3.0)).kurtosis.isnan()

@@ -59,7 +59,7 @@ def stated(text: str) -> int:
     return int(float(form[1]) * UNITS[(form[2] or "").upper()])
 
 
-def check_budget(need: int, memory: int, what: str = "a job") -> int:
+def check_budget(need: int, memory: int = 0, what: str = "a job") -> int:
     """The budget, once it is sure that the largest job fits into it.
 
     Args:

@@ -1,0 +1,229 @@
+r"""Random networks make any two inputs equally related, along the correlation map and within a depth that diverges.
+
+Two inputs of the settled length q* have pre-activations u, v in a wide layer, jointly normal with correlation c. From
+layer to layer it follows the map
+
+    c_{l+1} = C(c_l) = (σ_w² E[φ(u) φ(v)] + σ_b²) / q*,    C′(c) = σ_w² E[φ′(u) φ′(v)]
+
+to a stable fixed point c*. Since C(1) = 1 and C′(1) = χ_1, inputs become equal where χ_1 ≤ 1 (order, c* = 1); where
+χ_1 > 1 even nearly equal ones are torn apart to some c* < 1 (chaos). Close to the fixed point
+
+    |c_l - c*| ~ e^(-l/ξ_c),    1/ξ_c = -ln C′(c*)
+
+and beyond a few ξ_c layers a network no longer knows which inputs it was given. On the line χ_1 = 1 the depth diverges:
+for tanh at σ_b = 0.3 it is 2.0 layers at σ_w = 0.9, 4.3 at 1.1, 16.1 at 1.3 and, in chaos, 5.1 at 2.5.
+
+The whole course is predicted, and must be: a straight line through ln|1 - c_l| from c_0 = 0.3 gives 8 to 11 layers at
+σ_w = 1.3 instead of 16, at any width, because the map is steeper near 1 than on the way there. The exponential is for
+the last few hundredths only.
+
+Limits: infinite width; at width N a correlation fluctuates by about 1/√N, so that in chaos a single pair of inputs no
+longer shows |c - c*| after some layers, the mean over pairs and networks does.
+
+Source: Schoenholz, Gilmer, Ganguli & Sohl-Dickstein (2017), Deep information propagation,
+https://arxiv.org/abs/1611.01232; the map: Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli (2016),
+https://arxiv.org/abs/1606.05340
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from chainrule.calculus.activations import ACTIVATIONS
+from chainrule.evidence.claim import Claim, Part, mistaken
+from chainrule.evidence.comparison import Comparison, mean_interval
+from chainrule.evidence.figure import Figure, Line, Mark, Panel, Points, numbers
+from chainrule.evidence.rules import agrees, agrees_absolutely
+from chainrule.experiment.protocol import Case, Draw, Run, Trials
+from chainrule.theory.meanfield import correlation_trajectory, fixed_point_length, xi_c
+
+DEPTH, WIDTH, PAIRS = 24, 250, 8  # layers, their units, pairs of inputs of each start that go through one network
+NETWORKS = 6  # of a seed
+JUDGED = (2, 5, 10, 24)  # layers at which the course is compared
+NEAR, FAR = 0.99, 0.3  # correlations at the input
+TANH = ACTIVATIONS["tanh"]
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def weight_stds(case: Case) -> list[float]:
+    """The values of σ_w in a case: networks of one draw, which share their noise."""
+    return [float(word) for word in str(case["weight_std"]).split(",")]
+
+
+def course(case: Case) -> list[float]:
+    """Correlations at the judged layers, for each σ_w."""
+    return [c for std in weight_stds(case) for c in trajectory(std, case)[list(JUDGED)]]
+
+
+def trajectory(weight_std: float, case: Case) -> np.ndarray:
+    """Correlations in layers 0 to 24."""
+    return np.array(correlation_trajectory(FAR, TANH, weight_std, float(case["bias_std"]), depth=DEPTH + 1))
+
+
+def course_of_others(case: Case) -> list[float]:
+    """The courses of networks whose σ_w is larger by 0.2."""
+    return course({**case, "weight_std": ",".join(f"{std + 0.2:g}" for std in weight_stds(case))})
+
+
+def depth_scales(case: Case) -> list[float]:
+    """ξ_c for each σ_w [layers]."""
+    return [xi_c(TANH, std, float(case["bias_std"])) for std in weight_stds(case)]
+
+
+def straight_lines(case: Case) -> list[float]:
+    """The same, from a straight line through ln(1 - c) of the whole course from c = 0.3."""
+    ends = [1 - trajectory(std, case)[[0, -1]] for std in weight_stds(case)]
+    return [float(-DEPTH / np.log(last / first)) for first, last in ends]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+
+def correlations(case: Case, draw: Draw) -> np.ndarray:
+    """Six random tanh networks per seed, 24 layers of width 250, 8 pairs of inputs of length q* from c = 0.3 and 0.99."""
+    stds, bias_std = weight_stds(case), float(case["bias_std"])
+    lengths = torch.tensor([fixed_point_length(TANH, std, bias_std) for std in stds], dtype=torch.float32)
+    scale = torch.tensor(stds, dtype=torch.float32)[:, None, None, None]
+
+    def drawn(purpose: str, *shape: int) -> torch.Tensor:
+        return torch.from_numpy(draw(purpose).standard_normal(shape, dtype=np.float32))
+
+    a, b = (drawn(purpose, 2, NETWORKS, PAIRS, WIDTH) for purpose in ("inputs", "others"))  # far and near pairs
+    a = a / a.square().mean(-1, keepdim=True).sqrt()
+    b = b - (a * b).mean(-1, keepdim=True) * a  # orthogonal to a, then as near to it as the start asks for
+    c = torch.tensor([FAR, NEAR])[:, None, None, None]
+    b = c * a + (1 - c**2).sqrt() * b / b.square().mean(-1, keepdim=True).sqrt()
+    # [σ_w, network, inputs, units]; inputs: far a, near a, far b, near b
+    z = lengths.sqrt()[:, None, None, None] * torch.cat([*a, *b], dim=1)
+    missing = [apart(z)]
+    for l in range(DEPTH):  # float32: differences of inputs keep a relative error of 1e-3 at 1 - c = 5e-8
+        w = drawn(f"weights/{l}", NETWORKS, WIDTH, WIDTH) / WIDTH**0.5
+        z = scale * (TANH.value(z) @ w) + bias_std * drawn(f"biases/{l}", NETWORKS, 1, WIDTH)
+        missing.append(apart(z))
+    return torch.stack(missing, dim=-1).numpy().ravel()  # [far and near, σ_w, layer]
+
+
+def apart(z: torch.Tensor) -> torch.Tensor:
+    """Mean over networks and pairs of 1 - c = ½ |a/|a| - b/|b||² [2, σ_w], which does not cancel as 1 - c would."""
+    units = z.double() / z.double().norm(dim=-1, keepdim=True)
+    squares = (units[:, :, : 2 * PAIRS] - units[:, :, 2 * PAIRS :]).square().sum(-1) / 2  # [σ_w, network, 2 · pairs]
+    return squares.unflatten(-1, (2, PAIRS)).mean((1, 3)).T
+
+
+order: Case = {"weight_std": "0.9,1.1,1.3", "bias_std": 0.3}
+chaos: Case = {**order, "weight_std": "2.2,2.5,3"}
+quick = Trials((order, chaos), seeds=20, trial=correlations)
+near = replace(quick, cases=(order,))
+
+
+def in_full(trials: Trials) -> Trials:
+    """With more networks."""
+    return replace(trials, seeds=60)
+
+
+# measurement ───────────────────────────────────────────────────────────────────────────
+
+
+def missing(run: Run, start: int) -> np.ndarray:
+    """Mean of 1 - c in layers 0 to 24 [C, S, σ_w, 25] of the pairs that start far (0) or near (1)."""
+    values = run.readings["trial"][:, :, 0]
+    return np.asarray(values.reshape(*values.shape[:2], 2, -1, DEPTH + 1)[:, :, start])
+
+
+def judged(run: Run) -> np.ndarray:
+    """Correlations at the judged layers, the σ_w one after the other [C, S, σ_w · 4]."""
+    c = 1 - missing(run, 0)[..., list(JUDGED)]
+    return np.asarray(c.reshape(*c.shape[:2], -1))
+
+
+def fitted(run: Run) -> np.ndarray:
+    """ξ from the fall of 1 - c of near pairs over all layers [C, S, σ_w]."""
+    values = missing(run, 1)
+    return np.asarray(-DEPTH / np.log(values[..., -1] / values[..., 0]))
+
+
+def by_layer(run: Run) -> dict[str, np.ndarray]:
+    """Mean of 1 - c in every layer, the σ_w one after the other [C, S, σ_w · 25]."""
+    both = {"far": missing(run, 0), "near": missing(run, 1)}
+    return {name: values.reshape(*values.shape[:2], -1) for name, values in both.items()}
+
+
+# figures ───────────────────────────────────────────────────────────────────────────────
+
+
+def courses(c: Comparison) -> Figure:
+    """Measured correlations on the predicted courses."""
+    at = np.arange(DEPTH + 1)
+    panels = []
+    for i, (case, title) in enumerate(((order, "order"), (chaos, "chaos"))):
+        marks: list[Mark] = []
+        for j, std in enumerate(weight_stds(case)):
+            curves = 1 - c.curves("far", i)[:, j * (DEPTH + 1) : (j + 1) * (DEPTH + 1)]
+            low, high = mean_interval(curves[None, :, ::2], c.level)
+            name = f"σ_w = {std:g}"
+            marks.append(Line(numbers(at), numbers(trajectory(std, case)), label=f"predicted, {name}", colour=j))
+            marks.append(Points(numbers(at[::2]), numbers(curves.mean(0)[::2]), numbers(low[0]), numbers(high[0]),
+                                label=f"measured, {name}", colour=j))  # fmt: skip
+        panels.append(Panel(tuple(marks), x="layer", y="correlation of two inputs [1]", title=title))
+    return Figure(tuple(panels),
+                  "Pairs of inputs of correlation 0.3 in random tanh networks of width 250, σ_b = 0.3. Points: mean "
+                  "over pairs and networks with its interval; lines: the iterated map.")  # fmt: skip
+
+
+def decays(c: Comparison) -> Figure:
+    """The fall of 1 - c beside the exponentials of ξ_c."""
+    at = np.arange(DEPTH + 1)
+    marks: list[Mark] = []
+    for j, xi in enumerate(c.predicted[0]):
+        curves = c.curves("near", 0)[:, j * (DEPTH + 1) : (j + 1) * (DEPTH + 1)]
+        low, high = mean_interval(curves[None, :, ::2], c.level)
+        name = f"σ_w = {weight_stds(near.cases[0])[j]:g}"
+        line = numbers((1 - NEAR) * np.exp(-at / xi))
+        marks.append(Line(numbers(at), line, label=f"predicted, {name}", colour=j))
+        marks.append(Points(numbers(at[::2]), numbers(curves.mean(0)[::2]), numbers(np.maximum(low[0], 1e-9)),
+                            numbers(high[0]), label=f"measured, {name}", colour=j))  # fmt: skip
+    return Figure((Panel(tuple(marks), x="layer", y="1 - correlation [1]", log="y"),),
+                  "Pairs of inputs of correlation 0.99 in the ordered phase: 1 - c falls as e^(-l/ξ_c) (lines). "
+                  "Mean over pairs and networks with its interval, width 250, σ_b = 0.3.")  # fmt: skip
+
+
+# decision ──────────────────────────────────────────────────────────────────────────────
+claim = Claim(
+    "A6",
+    "correlation-depth-scale",
+    __name__,
+    __doc__,
+    "Q",
+    (
+        Part(
+            "the correlation follows the iterated map layer by layer, in order and in chaos",
+            course,
+            quick,
+            in_full(quick),
+            rule=agrees_absolutely(0.02),
+            tolerance="sampling: a correlation varies by 1/√N = 0.06 from network to network, the mean of 120 by 0.006",
+            control=mistaken(course_of_others, "the courses of networks whose σ_w is larger by 0.2"),
+            figure=courses,
+            measure=judged,
+            shown=by_layer,
+            axis="σ_w and layer (index)",
+        ),
+        Part(
+            "near its fixed point the correlation converges exponentially with the depth scale ξ_c",
+            depth_scales,
+            near,
+            in_full(near),
+            rule=agrees(within=0.1),
+            tolerance="the exact course from c = 0.99 is 2 % faster at σ_w = 1.3; the rest is sampling",
+            control=mistaken(straight_lines, "a straight line through ln(1 - c) of the whole course from c = 0.3"),
+            figure=decays,
+            measure=fitted,
+            shown=by_layer,
+            axis="weight_std (index)",
+            unit="layers",
+        ),
+    ),
+)
