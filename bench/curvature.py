@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.results import OPERATORS
 from bench.rows import condition_of
 from bench.worker import Absent, Job
 from chainrule.calculus.backprop import manual_gradient
 from chainrule.calculus.network import Params, flatten
 from chainrule.calculus.products import hessian_product
 from chainrule.experiment.cohort import Cohort, assemble
-from chainrule.experiment.engines import initial
+from chainrule.experiment.engines import initial, manual
 from chainrule.measure.curvature import top_eigenvalues
 from chainrule.measure.spectrum import spectral_density
 from chainrule.randomness import stream
-
-SOME_STEPS = 100  # of training before curvature is taken: at the start the spectrum is not yet that of a network
 
 
 def seconds_of(call: Callable[[], object], total: float) -> float:
@@ -32,18 +31,18 @@ def seconds_of(call: Callable[[], object], total: float) -> float:
     return float(np.median(times))
 
 
-def place(condition: Mapping[str, object]) -> tuple[Cohort, Params, Tensor, Tensor]:
-    """A little trained network, and its training rows [1, 1, N, d]."""
-    from chainrule.experiment.engines import manual
-
+def place(condition: Mapping[str, object], steps: int) -> tuple[Cohort, Params, Tensor, Tensor]:
+    """A network after some steps of training, and its training rows [1, 1, N, d]."""
     cohort = assemble((condition_of(condition),), (0,))
-    state = manual(initial(cohort), SOME_STEPS)
+    state = initial(cohort)
+    if steps:
+        state = manual(state, steps)
     return cohort, state.params, cohort.inputs(cohort.train), cohort.targets(cohort.train)
 
 
-def product(condition: Mapping[str, object], seconds: float) -> Job:
+def product(condition: Mapping[str, object], steps: int, seconds: float) -> Job:
     """Seconds of a gradient, by hand and by torch's autograd, and of a product with the Hessian."""
-    cohort, params, x, y = place(condition)
+    cohort, params, x, y = place(condition, steps)
 
     def run() -> dict[str, float]:
         start = time.perf_counter()
@@ -61,7 +60,7 @@ def product(condition: Mapping[str, object], seconds: float) -> Job:
             "gradient": seconds_of(lambda: manual_gradient(params, x, y, cohort.objective), seconds),
             "autograd": seconds_of(autograd, seconds),
             "product": seconds_of(lambda: multiply(v), seconds),
-            "first product": first,
+            "first": first,
         }
 
     return Job(run)
@@ -79,9 +78,9 @@ def as_module(params: Params) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def eigenvalues(condition: Mapping[str, object], tolerance: float, k: int) -> Job:
+def eigenvalues(condition: Mapping[str, object], steps: int, tolerance: float, k: int) -> Job:
     """Ours: Lanczos until the residual of each of the k largest is below the tolerance times the value."""
-    cohort, params, x, y = place(condition)
+    cohort, params, x, y = place(condition, steps)
 
     def run() -> dict[str, object]:
         products, began = 0, time.perf_counter()
@@ -102,13 +101,13 @@ def eigenvalues(condition: Mapping[str, object], tolerance: float, k: int) -> Jo
     return Job(run)
 
 
-def eigenvalues_scipy(condition: Mapping[str, object], tolerance: float, k: int, operator: str) -> Job:
+def eigenvalues_scipy(condition: Mapping[str, object], steps: int, tolerance: float, k: int, operator: str) -> Job:
     """ARPACK by scipy's eigsh, on the operator of curvlinops, or on one of torch's double backward."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    _, params, x, y = place(condition)
+    _, params, x, y = place(condition, steps)
     model, loss, rows, labels = as_module(params), torch.nn.CrossEntropyLoss(), x[0, 0], y[0, 0].argmax(-1)
-    if operator == "curvlinops":
+    if operator == OPERATORS[0]:
         try:
             import curvlinops
         except ImportError as error:
@@ -156,9 +155,9 @@ def double_backward(model: torch.nn.Module, loss: Callable[[], Tensor], form: ty
     return form((size, size), matvec=multiply, dtype=np.dtype(str(dtype).removeprefix("torch.")))
 
 
-def density(condition: Mapping[str, object], probes: int, iterations: int) -> Job:
+def density(condition: Mapping[str, object], steps: int, probes: int, iterations: int) -> Job:
     """The spectral density with its standard error, on 100 points."""
-    cohort, params, x, y = place(condition)
+    cohort, params, x, y = place(condition, steps)
 
     def run() -> dict[str, float]:
         multiply = hessian_product(params, x, y, cohort.objective)

@@ -126,14 +126,14 @@ PHASES: dict[str, Callable[[int, Path, Executor], None]] = {
 # measuring ─────────────────────────────────────────────────────────────────────────────
 
 
-def measured(phase: str, n: int, folder: Path, where: str, workers: int) -> dict[str, object]:
-    """One phase in a process of its own: seconds, and how far its memory rose."""
+def measured(phase: str, n: int, folder: Path, where: str, workers: int) -> dict[str, float]:
+    """One phase in a process of its own: seconds, those in which the driver was busy, and how far its memory rose."""
     words = [sys.executable, "-m", "bench.scale", str(n), "--phase", phase, "--folder", str(folder)]
     words += ["--executor", where, "--workers", str(workers)]
     said = subprocess.run(words, capture_output=True, text=True, check=False)
     if said.returncode:
         raise SystemExit(f"{phase} of {n} failed:\n{said.stderr}")
-    found: dict[str, object] = json.loads(said.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
     return found
 
 
@@ -156,24 +156,21 @@ def main() -> None:
     given = parser.parse_args()
     if given.phase:
         executor = the_executor(given.executor, given.workers, "", "")
-        before, began = peak(), time.perf_counter()
+        before, began, busy = peak(), time.perf_counter(), time.process_time()
         PHASES[given.phase](given.n[0], given.folder / f"store-{given.n[0]}", executor)
-        taken = time.perf_counter() - began
-        print(json.dumps({"seconds": taken, "bytes": peak() - before, "base": before}), flush=True)
+        seconds = {"seconds": time.perf_counter() - began, "busy": time.process_time() - busy}
+        print(json.dumps(seconds | {"bytes": peak() - before, "base": before}), flush=True)
         os._exit(0)  # idle workers need not be waited for
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         rows = []
         print(f"{platform.machine()}, {os.cpu_count()} cores; executor {given.executor}, {given.workers} workers")
-        print(f"{'phase':8}{'n':>10}{'seconds':>10}{'ms each':>10}{'MB risen':>10}{'bytes each':>12}", flush=True)
+        print(f"{'phase':8}{'n':>10}{'seconds':>10}{'busy':>10}{'busy ms each':>14}{'MB risen':>10}{'bytes each':>12}")
         for phase in given.phases.split(","):
             for n in given.n:
                 row = measured(phase, n, Path(folder), given.executor, given.workers)
-                seconds, risen = float(str(row["seconds"])), int(str(row["bytes"]))
                 rows.append({"phase": phase, "n": n, **row})
-                line = (
-                    f"{phase:8}{n:>10}{seconds:>10.2f}{1e3 * seconds / n:>10.3f}{risen / 1e6:>10.1f}{risen / n:>12.0f}"
-                )
-                print(line, flush=True)
+                each = f"{1e3 * row['busy'] / n:>14.3f}{row['bytes'] / 1e6:>10.1f}{row['bytes'] / n:>12.0f}"
+                print(f"{phase:8}{n:>10}{row['seconds']:>10.2f}{row['busy']:>10.2f}{each}", flush=True)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 

@@ -64,8 +64,15 @@ ONLY_IN = {  # a library that one file, or one folder, alone knows
     "typst": "chainrule/report/publish.py",
     "numba": "chainrule/kernel/",
     "llvmlite": "chainrule/kernel/",
+    "loky": "chainrule/experiment/executors/on_processes.py",
+    "distributed": "chainrule/experiment/executors/on_dask.py",
+    "dask": "chainrule/experiment/executors/on_dask.py",
+    "ray": "chainrule/experiment/executors/on_ray.py",
     "rich": "chainrule/cli.py",
     "typer": "chainrule/cli.py",
+    "optuna": "chainrule/workflows/search.py",
+    "sqlalchemy": "chainrule/workflows/search.py",
+    "duckdb": "chainrule/workflows/sweep_files.py",
 }
 
 DISK, RANDOM, CLI = "chainrule/store/disk.py", "chainrule/randomness.py", "chainrule/cli.py"

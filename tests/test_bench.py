@@ -542,14 +542,14 @@ def test_a_small_table_from_real_processes(monkeypatch):
     """Two contenders of the table of single networks, from start to goals."""
     row = rows.ROWS["64-32-10"]
     monkeypatch.setitem(tables.ROWS, "64-32-10", replace(row, epochs=1, seeds_epochs=1))
-    few = {name: jobs.CONTENDERS[name] for name in ("chainrule", "PyTorch loop")}
+    few = {name: jobs.CONTENDERS[name] for name in ("chainrule, torch engine", "PyTorch loop")}
     monkeypatch.setattr(tables, "CONTENDERS", few)
     settings = replace(tables.QUICK, rows=("64-32-10",), seeds=2)
     record = json.loads(json.dumps(tables.network(settings, "64-32-10", lambda text: None)))
     ours, loop = (record["contenders"][name] for name in few)
     assert [len(one["seconds"]) for one in (ours, loop)] == [2, 2]
     assert ours["finish"] == pytest.approx(loop["finish"], rel=0.3)
-    quotients = results.ratio(record, "PyTorch loop")
+    quotients = results.ratio(record, "PyTorch loop", "chainrule, torch engine")
     assert quotients is not None
     assert quotients.median > 0
 

@@ -141,7 +141,7 @@ class Cohort:
         if not bool((drop > 0).any()):
             return ()
         block, within = divmod(step, MASK_BLOCK)
-        uniform = self.mask_uniforms(block)[:, within]  # [S, all hidden units, B]
+        uniform = torch.stack([self.mask_uniforms(s, block)[within] for s in range(len(self.replicas))])
         factors = []
         for drawn in uniform.split(self.condition.widths[1:-1], dim=1):
             kept = drawn.mT >= self.least_kept()
@@ -152,15 +152,16 @@ class Cohort:
         """The least 16-bit uniform whose unit is kept."""
         return (self.hyper["dropout"] * 65536).round() - 32768
 
-    def mask_uniforms(self, block: int) -> Int[Tensor, "S n units B"]:
-        """16-bit uniforms in [-32768, 32767] for the dropout of ``MASK_BLOCK`` steps, all hidden layers side by side."""
+    def mask_uniforms(self, s: int, block: int) -> Int[Tensor, "n units B"]:
+        """16-bit uniforms of ``MASK_BLOCK`` steps of seed number ``s``, all hidden layers side by side."""
         shape = (MASK_BLOCK, sum(self.condition.widths[1:-1]), self.batch)
+        words = -(-math.prod(shape) // 4)  # of 64 bits
 
         def drawn() -> Tensor:
-            rows = [stream(r, "dropout", block).bytes(2 * math.prod(shape)) for r in self.replicas]
-            return torch.from_numpy(np.stack([np.frombuffer(row, dtype="<i2").reshape(shape) for row in rows]))
+            raw = stream(self.replicas[s], "dropout", block).bit_generator.random_raw(words)
+            return torch.from_numpy(raw.astype("<u8", copy=False).view("<i2")[: math.prod(shape)].reshape(shape))
 
-        return self._keep("dropout", block, drawn)
+        return self._keep(f"dropout/{s}", block, drawn)
 
     def normals(self, purpose: str, step: int, shape: tuple[int, ...]) -> Float[Tensor, "1 S ..."]:
         """Standard normals, one draw per seed, shared by all conditions; drawn in float64, then cast."""

@@ -14,6 +14,7 @@ from chainrule.kernel import elementary, segment
 from chainrule.kernel.tiles import LANES
 
 INDICES = 4_000_000  # rows of batches handed over in one call, and
+NOTHING = np.empty((1, 1), dtype=np.int16)
 OPERATIONS = 2e10  # multiply-adds: half a second at most, so that an interrupt is heard
 
 
@@ -107,26 +108,31 @@ def compiled(state: State, steps: int) -> State:
     drop = cohort.hyper["dropout"].double().reshape(-1)
     dropout = torch.stack([cohort.least_kept().double().reshape(-1), 1 / (1 - drop)], dim=1)
     losses = torch.empty(steps, *lead, dtype=cohort.dtype)
+    drops = bool((drop > 0).any())
+    everybody = len(cohort.replicas)
     for start, count in pieces(cohort, state.step, steps):
-        segment.train(
-            numbers,
-            widths,
-            weights.numpy(),
-            memory.numpy(),
-            bytes_,
-            pixels,
-            cohort.centre[:, 0].contiguous().numpy(),
-            (1 / cohort.spread[:, 0]).numpy(),
-            cohort.y.numpy(),
-            cohort.target_centre[:, 0].contiguous().numpy(),
-            (1 / cohort.target_spread[:, 0]).numpy(),
-            batches(cohort, start, count),
-            rates(cohort, start, count),
-            uniforms(cohort, start, count),
-            dropout.numpy(),
-            losses[start - state.step : start - state.step + count].numpy(),
-            scratch,
-        )
+        rows, hyper = batches(cohort, start, count), rates(cohort, start, count)
+        for first in range(everybody if drops else 1):  # masks are handed over seed by seed: there are many
+            segment.train(
+                numbers,
+                (first, first + 1) if drops else (0, everybody),
+                widths,
+                weights.numpy(),
+                memory.numpy(),
+                bytes_,
+                pixels,
+                cohort.centre[:, 0].contiguous().numpy(),
+                (1 / cohort.spread[:, 0]).numpy(),
+                cohort.y.numpy(),
+                cohort.target_centre[:, 0].contiguous().numpy(),
+                (1 / cohort.target_spread[:, 0]).numpy(),
+                rows,
+                hyper,
+                uniforms(cohort, first, start, count) if drops else NOTHING,
+                dropout.numpy(),
+                losses[start - state.step : start - state.step + count].numpy(),
+                scratch,
+            )
     layout.unpack(weights, parameters)
     for packed, tensors in zip(memory, slots, strict=True):
         layout.unpack(packed, tensors)
@@ -196,9 +202,7 @@ def rates(cohort: Cohort, start: int, steps: int) -> np.ndarray:
     return torch.stack(columns, dim=-1).to(cohort.dtype).contiguous().numpy()
 
 
-def uniforms(cohort: Cohort, start: int, steps: int) -> np.ndarray:
-    """[S, n, hidden units · B] 16-bit uniforms of the dropout masks; empty without dropout."""
-    if not bool((cohort.hyper["dropout"] > 0).any()):
-        return np.empty((1, 1, 1), dtype=np.int16)
+def uniforms(cohort: Cohort, s: int, start: int, steps: int) -> np.ndarray:
+    """[n, hidden units · B] 16-bit uniforms of one seed's dropout masks."""
     block, within = divmod(start, MASK_BLOCK)
-    return cohort.mask_uniforms(block)[:, within : within + steps].flatten(2).contiguous().numpy()
+    return cohort.mask_uniforms(s, block)[within : within + steps].flatten(1).numpy()

@@ -8,6 +8,8 @@ are those of ``chainrule.calculus.backprop.manual_gradient``, the rules those of
 
 import math
 
+import numpy as np
+
 from chainrule.kernel.elementary import (
     IDENTITY,
     LEAK,
@@ -18,7 +20,15 @@ from chainrule.kernel.elementary import (
     logistic,
     softplus,
 )
-from chainrule.kernel.tiles import ROWS, compiled, product, summing, transpose_block
+from chainrule.kernel.tiles import (
+    ROWS,
+    compiled,
+    floating_control,
+    product,
+    subnormals_are_zero,
+    summing,
+    transpose_block,
+)
 
 SQUARED_ERROR, OF_SIGMOID, OF_SOFTMAX, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(5)
 LOSSES = {
@@ -187,7 +197,8 @@ def drop(h, slope, uniform, least, scale, units, count, batch, stored):  # type:
 @compiled
 def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[no-untyped-def]
     """One step of the optimiser on weights ``w`` with gradient ``g`` and its memory."""
-    zero = w.dtype.type(0)
+    number = w.dtype.type
+    zero, one = number(0), number(1)
     lr, beta1, new1, beta2, new2 = rate[LR], rate[BETA1], rate[NEW1], rate[BETA2], rate[NEW2]
     if l2 != zero:
         for i in range(w.size):
@@ -215,12 +226,12 @@ def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[
             first[i] = s
             w[i] -= lr * (g[i] / (math.sqrt(s) + epsilon))
     else:
-        epsilon, root, step, decay = rate[EPSILON], rate[CORRECTION], rate[CORRECTED_LR], rate[DECAY]
+        epsilon, root, step, decay = rate[EPSILON], one / rate[CORRECTION], rate[CORRECTED_LR], rate[DECAY]
         for i in range(w.size):
             m = first[i] + new1 * (g[i] - first[i])
             s = beta2 * second[i] + new2 * (g[i] * g[i])
             first[i], second[i] = m, s
-            w[i] -= step * (m / (math.sqrt(s) / root + epsilon)) + decay * w[i]
+            w[i] -= step * (m / (math.sqrt(s) * root + epsilon)) + decay * w[i]
     if threshold != zero:
         for i in range(w.size):
             v = w[i]
@@ -247,13 +258,17 @@ def gradient(  # type: ignore[no-untyped-def]
 
 @compiled
 def train(  # type: ignore[no-untyped-def]
-    numbers, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_inverse,
+    numbers, seeds, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_inverse,
     rows, rates, uniforms, dropout, losses, scratch,
 ):  # fmt: skip
     """Train members [C, S] for as many steps as ``losses`` [n, C, S] has room.
 
+    Numbers below the least normal one (1e-38 or 1e-308) are zero here: what a saturated network or a dead unit's memory
+    fades into would otherwise slow every operation a hundredfold.
+
     Args:
         numbers: Activation, loss, optimiser and lanes per register.
+        seeds: First member on the seed axis, and the one behind the last.
         widths: n_0 … n_L.
         weights: [C, S, P], layers of (n_in + 1) padded rows, the last one the bias; overwritten.
         memory: [slots, C, S, P], likewise.
@@ -266,7 +281,7 @@ def train(  # type: ignore[no-untyped-def]
         target_inverse: 1 / spread [S, k].
         rows: [S, n or 1, B]; one row of them is used at every step.
         rates: [n, C, 12].
-        uniforms: [S, n, hidden units · B] 16-bit numbers, or empty.
+        uniforms: [n, hidden units · B] 16-bit numbers of the one seed, where members drop.
         dropout: [C, 2]: least uniform that keeps, 1/(1 - p).
         losses: Mean loss before each step; written.
         scratch: Working memory of ``scratch_size`` numbers, zero.
@@ -274,7 +289,7 @@ def train(  # type: ignore[no-untyped-def]
     activation, loss, optimiser, width = numbers
     number = weights.dtype.type
     zero, one = number(0), number(1)
-    steps, conditions, seeds = losses.shape
+    steps, conditions = losses.shape[0], losses.shape[1]
     count = rows.shape[2]
     batch, vectors = row_length(count, width), padded(count, width) // width
     last = widths.size - 1
@@ -309,10 +324,11 @@ def train(  # type: ignore[no-untyped-def]
     for l in range(last):
         scratch[h0[l] + widths[l] * batch : h0[l] + (widths[l] + 1) * batch] = one
 
+    control = subnormals_are_zero()
     for c in range(conditions):
-        least, scale = dropout[c, 0], number(dropout[c, 1])
+        least, scale = np.int16(dropout[c, 0]), number(dropout[c, 1])
         drops = scale > one
-        for s in range(seeds):
+        for s in range(seeds[0], seeds[1]):
             w = weights[c, s]
             m1 = memory[0, c, s] if memory.shape[0] > 0 else w
             m2 = memory[1, c, s] if memory.shape[0] > 1 else w
@@ -341,7 +357,7 @@ def train(  # type: ignore[no-untyped-def]
                         slope = scratch[s0[l] : s0[l] + widths[l] * batch] if stored else h
                         activate(activation, h, slope)
                         if drops:
-                            uniform = uniforms[s, step, unit * count : (unit + widths[l]) * count]
+                            uniform = uniforms[step, unit * count : (unit + widths[l]) * count]
                             drop(h, slope, uniform, least, scale, widths[l], count, batch, stored)
                             unit += widths[l]
                 losses[step, c, s] = loss_and_slope(loss, z, y, delta_z, count, extra) / count
@@ -393,6 +409,7 @@ def train(  # type: ignore[no-untyped-def]
                                     optimiser, w[place : place + size], scratch[g0 : g0 + size],
                                     m1[place : place + size], m2[place : place + size], rate, l2, l1, threshold,
                                 )  # fmt: skip
+    floating_control(control)
 
 
 @compiled

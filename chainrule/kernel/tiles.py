@@ -17,8 +17,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 FEATURES = binding.get_host_cpu_features()
+X86 = bool(FEATURES.get("sse2"))
 REGISTER = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16  # bytes
-MANY = REGISTER == 64 or not FEATURES.get("sse2")  # 32 registers: AVX-512 and ARM; 16 on other x86 processors
+MANY = REGISTER == 64 or not X86  # 32 registers: AVX-512 and ARM; 16 on other x86 processors
 VECTORS = 3 if MANY else 2
 ROWS = 9 if MANY else 4  # with a row of the right factor and one entry of the left: 9·3 + 3 + 1 = 31 registers, or 11
 AHEAD = 32  # terms: the left factor is asked for early, since its rows may be too far apart for the processor to guess
@@ -240,6 +241,45 @@ def power_of_two(typing_context, shifted):  # type: ignore[no-untyped-def]
         return builder.bitcast(bits, context.get_value_type(signature.args[0]))
 
     return shifted(shifted), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def subnormals_are_zero(typing_context):  # type: ignore[no-untyped-def]
+    """From here on this thread takes subnormal numbers for zero (x86); returns what ``floating_control`` restores."""
+
+    def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
+        if not X86:
+            return HALF(0)
+        place = builder.alloca(HALF)
+        _control(builder, "st", place)
+        before = builder.load(place)
+        builder.store(builder.or_(before, HALF(0x8040)), place)  # flush to zero, and denormals are zero
+        _control(builder, "ld", place)
+        return before
+
+    return types.int32(), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def floating_control(typing_context, before):  # type: ignore[no-untyped-def]
+    """The thread's floating-point settings as they were."""
+
+    def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
+        if X86:
+            place = builder.alloca(HALF)
+            builder.store(values[0], place)
+            _control(builder, "ld", place)
+        return context.get_dummy_value()
+
+    return types.void(types.int32), generate
+
+
+def _control(builder: Builder, direction: str, place: ir.Value) -> None:
+    name, byte = f"llvm.x86.sse.{direction}mxcsr", ir.IntType(8).as_pointer()
+    function = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(ir.VoidType(), [byte]), name
+    )
+    builder.call(function, [builder.bitcast(place, byte)])
 
 
 compiled: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import msgspec
 import numpy as np
@@ -232,13 +231,13 @@ def tried(settings: dict[str, str], outcome: Outcome, first: int, stopped: bool 
     places = groups(outcome.condition, tuple(range(first, first + len(outcome.loss))))
     within = SHARE if dataset.load(outcome.condition.data).task == "classification" else AT_MOST_ONE
     unit = "nat" if "entropy" in outcome.condition.loss else ""
-    alive = partial(np.where, outcome.diverged, np.nan)
-    epochs = outcome.chosen_step / max(outcome.epoch, 1)
+    values = np.stack([outcome.loss, outcome.metric, outcome.chosen_step / max(outcome.epoch, 1)])
+    loss, metric, epoch = np.where(outcome.diverged, np.nan, values)
     return Tried(
         settings=settings,
-        loss=over_seeds("validation loss", alive(outcome.loss), places, unit, POSITIVE),
-        metric=over_seeds(f"validation {metric_of(outcome.condition)}", alive(outcome.metric), places, within=within),
-        epoch=over_seeds("chosen epoch", alive(epochs), places, within=POSITIVE),
+        loss=over_seeds("validation loss", loss, places, unit, POSITIVE),
+        metric=over_seeds(f"validation {metric_of(outcome.condition)}", metric, places, within=within),
+        epoch=over_seeds("chosen epoch", epoch, places, within=POSITIVE),
         diverged=int(outcome.diverged.sum()),
         epochs=outcome.condition.steps / max(outcome.epoch, 1),
         stopped=stopped,

@@ -79,7 +79,7 @@ def driver(where: str, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
 
 
-def until(happened: Callable[[], object], seconds: float = 120) -> None:
+def until(happened: Callable[[], object], seconds: float = 400) -> None:
     """Wait for something, not for ever."""
     for _ in range(round(seconds * 10)):
         if happened():
@@ -99,12 +99,12 @@ def test_a_killed_driver_is_started_again(where: str, tmp_path: Path) -> None:
     first.wait()
     workers = set(work.workers(tmp_path)) - {os.getpid()}
     assert workers
-    until(lambda: not any(map(work.running, workers)), 30)
+    until(lambda: not any(map(work.running, workers)), 100)
     unfinished = work.tree(tmp_path / "store")
     assert driver(where, tmp_path).wait() == 0
     assert len(unfinished) < len(work.tree(tmp_path / "store"))
     assert work.tree(tmp_path / "a") == work.tree(tmp_path / "store")
-    until(lambda: not any(map(work.running, set(work.workers(tmp_path)) - {os.getpid()})), 30)
+    until(lambda: not any(map(work.running, set(work.workers(tmp_path)) - {os.getpid()})), 100)
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_a_command_and_its_workers(number: int, tmp_path: Path) -> 
     )
     until(lambda: len(work.tree(tmp_path / "store")) >= 10)
     os.killpg(command.pid, number)
-    _, said = command.communicate(timeout=60)
+    _, said = command.communicate(timeout=200)
     assert command.returncode == 128 + number
     assert b"stopped: what is finished is stored" in said
     assert b"Traceback" not in said
@@ -130,4 +130,4 @@ def test_ctrl_c_stops_a_command_and_its_workers(number: int, tmp_path: Path) -> 
             return True
         return False
 
-    until(nobody, 20)
+    until(nobody, 60)

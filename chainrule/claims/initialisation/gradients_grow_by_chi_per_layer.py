@@ -84,7 +84,7 @@ def growth_at_one(case: Case) -> list[float]:
 
 
 def errors(case: Case, draw: Draw) -> np.ndarray:
-    """Random networks of 25 layers of width 400: 16 inputs of length q*, a random error sent back from each, float32."""
+    """Random networks of 25 layers of width 400: 16 inputs of length q*, each with an error sent back, float32."""
     phi, bias_std = activation(str(case["activation"])), float(case["bias_std"])
     stds, lengths = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in zip(*networks(case), strict=True))
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -88,9 +87,8 @@ def cores() -> int:
 
 def started(width: int) -> ProcessPoolExecutor:
     """Worker processes with one thread each: the first job starts them, the next work finds them, idle ones leave."""
-    environment = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return get_reusable_executor(
-        max_workers=width, timeout=IDLE, env=environment, initializer=bound, initargs=(os.getpid(),)
+        max_workers=width, timeout=IDLE, env=ONE_THREAD, initializer=bound, initargs=(os.getpid(),)
     )
 
 
