@@ -13,7 +13,6 @@ from bench.contenders import Contender, chainrule, default_engine, held_out, mea
 from bench.rows import condition_of
 from bench.worker import Absent, Job, peak_memory
 from chainrule.experiment.cohort import assemble
-from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import initial
 from chainrule.experiment.kept import pack
 from chainrule.experiment.protocol import Protocol
@@ -223,10 +222,24 @@ def memory_of_a_loop(condition: Mapping[str, object], networks: int, steps: int)
 # options ─────────────────────────────────────────────────────────────────────────────────
 
 
-def options(condition: Mapping[str, object], changes: Mapping[str, object], epochs: int, members: int) -> Job:
-    """The default engine of chainrule on a row with some settings changed."""
-    settings: Condition = condition_of({**condition, **changes})
-    return Job(chainrule(settings, epochs, tuple(range(members))).run)
+def options(
+    condition: Mapping[str, object], changes: Mapping[str, Mapping[str, object]], epochs: int, members: int
+) -> Job:
+    """The default engine of chainrule on a row with some settings changed: a repeat times all variants, in turns."""
+    variants = {
+        name: chainrule(condition_of({**condition, **change}), epochs, tuple(range(members)))
+        for name, change in changes.items()
+    }
+
+    def run() -> dict[str, float]:
+        seconds = {}
+        for name, variant in variants.items():
+            start = time.perf_counter()
+            variant.run()
+            seconds[name] = time.perf_counter() - start
+        return seconds
+
+    return Job(run)
 
 
 def on_the_gpu(name: str, condition: Mapping[str, object], epochs: int, members: int) -> Job:

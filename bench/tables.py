@@ -12,12 +12,13 @@ import msgspec
 from bench.jobs import CONTENDERS
 from bench.results import OPERATORS, STEPS
 from bench.rows import ROWS, Row, available, has_official_files, operations, products, rows_used, spelled
-from bench.turns import Crew, Record, Say, arguments, crew, employed, in_turns, once, one_core
+from bench.turns import Crew, Record, Say, arguments, begun, employed, in_turns, once, one_core
 from bench.worker import Absent, cores
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.training import seed_block
 
-VMAP = 8  # networks in one vmap
+VMAP, VMAP_LARGE = 8, 2  # networks in one vmap; a stack of large ones leaves the cache and is slower
+LARGE = 1_000_000  # parameters
 OPTIONS: dict[str, dict[str, object]] = {
     "dropout 0.2": {"dropout": 0.2},
     "heavy ball": {"optimiser": "heavy_ball", "lr": 0.005},
@@ -28,12 +29,18 @@ OPTIONS: dict[str, dict[str, object]] = {
     "cosine schedule": {"schedule": "cosine"},
     "batch normalisation": {"batch_norm": True},
 }
-FAMILIES = {  # the table of 20 seeds: who takes part in which forms
-    "chainrule": ("chainrule",),
-    "PyTorch loop": ("PyTorch loop",),
-    "JAX": ("JAX scan", "JAX vmap"),
-    "scikit-learn": ("scikit-learn",),
-}
+SETTINGS = (  # the table of 20 seeds: family, contender, processes, threads of each
+    ("chainrule", "chainrule", 2, 1),
+    ("chainrule, one worker", "chainrule", 1, 1),
+    ("PyTorch loop", "PyTorch loop", 2, 1),
+    ("PyTorch loop", "PyTorch loop", 1, 2),
+    ("JAX", "JAX scan", 2, 1),
+    ("JAX", "JAX scan", 1, 2),
+    ("JAX", "JAX vmap", 2, 1),
+    ("JAX", "JAX vmap", 1, 2),
+    ("scikit-learn", "scikit-learn", 2, 1),
+    ("scikit-learn", "scikit-learn", 1, 2),
+)
 TARGET = 0.98  # of MNIST's test rows
 CURVED = Condition(widths=(784, 256, 10), data="mnist_5k", n_train=512, batch=128, lr=0.05)
 
@@ -58,7 +65,7 @@ class Settings:
     networks: int = 10_000
     seconds: float = 0.15
     target_seeds: int = 3
-    epochs: int = 30
+    epochs: int = 20
 
 
 QUICK = Settings(rows=tuple(ROWS)[:-1], repeats=2, seeds=4, networks=200, seconds=0.02, target_seeds=1, epochs=12)
@@ -81,7 +88,8 @@ def members_of(name: str, condition: Condition, seeds: int) -> int:
     """Networks that a contender trains in one repeat of the table of single networks."""
     if name.startswith("chainrule"):
         return min(seed_block(condition), seeds)
-    return min(VMAP, seeds) if name == "JAX vmap" else 1
+    stack = VMAP if condition.parameters < LARGE else VMAP_LARGE
+    return min(stack, seeds) if name == "JAX vmap" else 1
 
 
 def network(settings: Settings, name: str, say: Say) -> Record:
@@ -114,45 +122,42 @@ def about(row: Row, told: str, rows: int, epochs: int) -> Record:
 
 
 def seeds(settings: Settings, name: str, say: Say) -> Record:
-    """All seeds of a row on the whole machine: each family in its best setting, found with fewer seeds."""
+    """All seeds of a row on the whole machine, each family in the setting that had the best first run."""
     row, told = available(ROWS[name])
-    few = max(2, settings.seeds // 5)
-    chosen: dict[str, tuple[str, int, int]] = {}
-    trials: dict[str, float] = {}
-    absent: dict[str, str] = {}
-    for family, forms in FAMILIES.items():
-        for form in forms:
-            for processes, threads in [(2, 1)] if family == "chainrule" else [(2, 1), (1, 2)]:
-                try:
-                    one = crew(form, row, processes, threads, few)
-                    one.repeat()
-                    trials[one.name] = min(one.repeat() for _ in range(2))
-                    one.close()
-                except Absent as reason:
-                    absent[family] = str(reason)
-                    continue
-                say(":")
-                if family not in chosen or trials[one.name] < trials[chosen[family][0]]:
-                    chosen[family] = (one.name, processes, threads)
     crews: dict[str, Crew] = {}
+    trials: dict[str, float] = {}
+    found: dict[str, Record] = {}
     try:
-        for family, (label, processes, threads) in chosen.items():
-            crews[family] = crew(label.partition(", ")[0], row, processes, threads, settings.seeds)
-        if "chainrule" in chosen:
-            crews["chainrule, one worker"] = crew("chainrule", row, 1, 1, settings.seeds)
-        found: dict[str, Record] = {
-            family: {"setting": one.name, "start": one.waited, "first": one.repeat(), "seconds": []}
-            for family, one in crews.items()
-        }
-        for _ in range(settings.repeats):
-            for family, one in crews.items():
-                found[family]["seconds"].append(one.repeat())  # type: ignore[attr-defined]
+        for family, form, processes, threads in SETTINGS:
+            try:
+                one, first = begun(form, row, processes, threads, settings.seeds)
+            except Absent as reason:
+                found.setdefault(family, {"absent": str(reason)})
+                continue
+            say("+")
+            trials[one.name] = first
+            if family in crews and first >= trials[crews[family].name]:
+                one.close()
+                continue
+            if family in crews:
+                crews[family].close()
+            crews[family] = one
+            found[family] = {"setting": one.name, "start": one.waited, "first": first}
+        samples: dict[str, list[float]] = {family: [] for family in crews}
+        for turn in range(row.repeats(settings.repeats) + 1):
+            for family, one in list(crews.items()):
+                try:
+                    if turn < row.repeats(settings.repeats):
+                        samples[family].append(one.repeat())
+                    else:
+                        found[family] |= {"seconds": samples[family], "threads": one.finish()}
+                except Absent as reason:
+                    found[family] = {"absent": str(reason)}
+                    crews.pop(family).close()
             say(".")
     finally:
         for one in crews.values():
             one.close()
-    for family, words in absent.items():
-        found.setdefault(family, {"absent": words})
     more = {"seeds": settings.seeds, "cores": len(cores()), "trials": trials, "contenders": found}
     return about(row, told, rows_used(row.condition), row.seeds_epochs) | more
 
@@ -161,20 +166,26 @@ def seeds(settings: Settings, name: str, say: Say) -> Record:
 
 
 def options(settings: Settings, name: str, say: Say) -> Record:
-    """Plain descent and every option, in turns."""
+    """Plain descent and every option, in turns in one process, which runs the same engine for all."""
     row, told = available(ROWS[name])
     members = members_of("chainrule", row.condition, settings.seeds)
+    changes = {"plain": {}, **OPTIONS}
+    given = {"condition": spelled(row.condition), "changes": changes, "epochs": row.epochs, "members": members}
+    rounds: list[dict[str, float]] = []
+    kept = about(row, told, rows_used(row.condition), row.epochs) | {"members": members}
     with employed(say) as start:
-        workers = {
-            option: start(
-                "bench.jobs:options",
-                {"condition": spelled(row.condition), "changes": changes, "epochs": row.epochs, "members": members},
-                one_core(),
-            )
-            for option, changes in {"plain": {}, **OPTIONS}.items()
-        }
-        found = in_turns(workers, settings.repeats, say)
-    return about(row, told, rows_used(row.condition), row.epochs) | {"members": members, "options": found}
+        worker = start("bench.jobs:options", given, one_core())
+        if isinstance(worker, str):
+            return kept | {"absent": worker}
+        try:
+            for _ in range(row.repeats(settings.repeats) + 1):
+                rounds.append(worker.repeat().value)
+                say(".")
+            threads = worker.finish()["threads"]
+        except Absent as reason:
+            return kept | {"absent": str(reason)}
+    found = {option: {"seconds": [one[option] for one in rounds[1:]]} for option in changes}
+    return kept | {"threads": threads, "options": found}
 
 
 def memory(settings: Settings, name: str, say: Say) -> Record:

@@ -128,6 +128,14 @@ class Crew:
             worker.end()
         return time.perf_counter() - start
 
+    def finish(self) -> list[object]:
+        """What each tells of its threads, in the end.
+
+        Raises:
+            Absent: If one had more than it was given.
+        """
+        return [worker.finish()["threads"] for worker in self.workers]
+
     def close(self) -> None:
         """End them."""
         for worker in self.workers:
@@ -155,3 +163,17 @@ def crew(contender: str, row: Row, processes: int, threads: int, seeds: int) -> 
         Crew(name, tuple(workers), 0.0).close()
         raise
     return Crew(name, tuple(workers), time.perf_counter() - began)
+
+
+def begun(contender: str, row: Row, processes: int, threads: int, seeds: int) -> tuple[Crew, float]:
+    """A crew and the seconds of its first run.
+
+    Raises:
+        Absent: If it cannot be prepared, or fails.
+    """
+    one = crew(contender, row, processes, threads, seeds)
+    try:
+        return one, one.repeat()
+    except Absent:
+        one.close()
+        raise

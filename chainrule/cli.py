@@ -25,6 +25,7 @@ from chainrule.evidence.evaluation import Evaluation, Sheet
 from chainrule.evidence.finding import Finding
 from chainrule.evidence.shelf import look_up
 from chainrule.experiment.environment import versions
+from chainrule.experiment.fast import unavailable
 from chainrule.experiment.executors.as_it_pays import as_it_pays
 from chainrule.experiment.executors.in_process import in_process
 from chainrule.experiment.executors.job import Executor, Job
@@ -479,6 +480,8 @@ def the_store() -> Store:
 
 def the_executor(where: str, workers: int, address: str, memory: str) -> Executor:
     """The executor that the options --executor, --workers, --address and --memory ask for."""
+    if reason := unavailable():
+        err.print(f"note: {reason}.", markup=False)
     if address and where not in ("dask", "ray"):
         raise ChainruleError(
             "E407",

@@ -263,6 +263,64 @@ def test_contenders_take_turns():
     assert found["c"] == {"absent": "not installed"}
 
 
+class Crowd:
+    """A crew that is none: its repeats have given lengths, after which it fails."""
+
+    def __init__(self, name: str, seconds: Sequence[float], closed: list[str]) -> None:
+        self.name, self.seconds, self.closed, self.waited = name, list(seconds), closed, 1.0
+
+    def repeat(self) -> float:
+        """The next length."""
+        if not self.seconds:
+            raise Absent("out of memory")
+        return self.seconds.pop(0)
+
+    def finish(self) -> list[object]:
+        """Threads."""
+        return [{}]
+
+    def close(self) -> None:
+        """Told to the test."""
+        self.closed.append(self.name)
+
+
+def test_each_family_takes_part_in_its_best_setting(monkeypatch):
+    """The better first run stays, the other ends at once; what fails or is missing is told; all are closed at last."""
+    closed: list[str] = []
+    lengths = {
+        "chainrule 2x1": [1.0, 0.5, 0.6],
+        "chainrule 1x1": [2.0, 1.0, 1.1],
+        "PyTorch loop 2x1": [9.0],
+        "PyTorch loop 1x2": [8.0, 7.0, 7.5],
+        "JAX scan 2x1": [3.0],  # fails in the repeats
+        "scikit-learn 2x1": [5.0, 4.0, 4.5],
+        "scikit-learn 1x2": [6.0],
+    }
+
+    def begun(form: str, row: rows.Row, processes: int, threads: int, seeds: int) -> tuple[Crowd, float]:
+        name = f"{form} {processes}x{threads}"
+        if name not in lengths:
+            raise Absent("not installed")
+        return Crowd(name, lengths[name][1:], closed), lengths[name][0]
+
+    monkeypatch.setattr(tables, "begun", begun)
+    record = tables.seeds(replace(tables.QUICK, repeats=2), "64-32-10", lambda text: None)
+    found: Any = record["contenders"]
+    settings = {family: one.get("setting", one.get("absent")) for family, one in found.items()}
+    assert settings == {
+        "chainrule": "chainrule 2x1",
+        "chainrule, one worker": "chainrule 1x1",
+        "PyTorch loop": "PyTorch loop 1x2",
+        "JAX": "out of memory",
+        "scikit-learn": "scikit-learn 2x1",
+    }
+    assert found["PyTorch loop"]["seconds"] == [7.0, 7.5]
+    assert sorted(closed) == sorted(lengths)
+    assert results.seeds_ratio(record, "chainrule, one worker") == results.Spread(
+        pytest.approx((2 + 11 / 6) / 2), pytest.approx(1.875), pytest.approx(1.9583333)
+    )
+
+
 # numbers from samples ────────────────────────────────────────────────────────────────────
 
 
@@ -399,7 +457,7 @@ def test_every_goal_has_its_row_and_every_bounded_option_is_measured():
         assert set(bounds) == set(rows.ROWS)
     assert set(results.SEEDS_FASTER_THAN_LOOP) < set(rows.ROWS)
     assert set(page.BOUNDED) < set(tables.OPTIONS)
-    assert {name for forms in tables.FAMILIES.values() for name in forms} < set(jobs.CONTENDERS)
+    assert {contender for _, contender, _, _ in tables.SETTINGS} < set(jobs.CONTENDERS)
     assert set(tables.RACERS) < set(jobs.CONTENDERS)
 
 

@@ -156,8 +156,8 @@ def write_change_of_gradient(
             break
         torch.matmul(run.h[l].mT, delta, out=place.weights[l])
         place.weights[l].add_(change.h[l - 1].mT @ errors.z[l])
-        delta = delta @ params.weights[l].mT + errors.z[l] @ direction.weights[l].mT
-        delta = (delta * at.slopes[l - 1]).addcmul_(bends[l - 1], change.u[l - 1])
+        delta = (delta @ params.weights[l].mT).add_(errors.z[l] @ direction.weights[l].mT)
+        delta.mul_(at.slopes[l - 1]).addcmul_(bends[l - 1], change.u[l - 1])
         if params.gains:
             normal, u, std = run.normal[l - 1], errors.u[l - 1], run.std[l - 1]
             mixed = delta * normal + u * change.normal[l - 1]

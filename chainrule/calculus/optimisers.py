@@ -9,7 +9,8 @@ from torch import Tensor
 from chainrule.table import Table
 
 Hyper = Mapping[str, Tensor | float]
-Step = Callable[[Tensor, Tensor, dict[str, Tensor], int, Hyper], Tensor]
+Count = int | Tensor
+Step = Callable[[Tensor, Tensor, dict[str, Tensor], Count, Hyper], Tensor]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Optimiser:
 
     * ``w``, ``g``: weights and gradient of the objective, [*m, n_in, n_out].
     * ``memory``: one tensor of the shape of w per slot, zero before the first step.
-    * ``t``: the number of this step; the first is 1.
+    * ``t``: the number of this step; the first is 1. A tensor in float64 where a device counts the steps itself.
     * ``hyper``: a number, or a tensor that broadcasts against w, for each name in ``reads``; others are ignored. A
       tensor is best kept in float64 also where w is float32: 1 - beta2 is formed before it is rounded to w's dtype.
 
@@ -44,7 +45,7 @@ def _like(setting: Tensor | float, w: Tensor) -> Tensor | float:
 
 
 def sgd(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """Gradient descent: η g.
 
@@ -58,7 +59,7 @@ def sgd(
 
 
 def heavy_ball(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """Polyak's momentum: v ← μv + g, step ηv.
 
@@ -73,7 +74,7 @@ def heavy_ball(
 
 
 def nesterov(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """Nesterov's momentum in the variable where the gradient is taken: v ← μv + g, step η(g + μv).
 
@@ -87,7 +88,7 @@ def nesterov(
 
 
 def rmsprop(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """RMSprop: s ← β₂s + (1 - β₂)g², step η g / (√s + ε).
 
@@ -101,7 +102,7 @@ def rmsprop(
 
 
 def adam(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """Adam: m ← β₁m + (1 - β₁)g, s ← β₂s + (1 - β₂)g², step η m̂ / (√ŝ + ε).
 
@@ -119,7 +120,7 @@ def adam(
 
 
 def adamw(
-    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: int, hyper: Hyper
+    w: Float[Tensor, "*m"], g: Float[Tensor, "*m"], memory: dict[str, Tensor], t: Count, hyper: Hyper
 ) -> Float[Tensor, "*m"]:
     """Adam with decoupled decay: the step of ``adam`` plus η λ w.
 

@@ -34,7 +34,7 @@ def augmented(cohort: Cohort, pixels: Float[Tensor, "S B d"], step: int) -> Floa
             if kind == "shift"
             else displacements(replica, step, len(images), height, width)
         )
-        moved.append(warp(images, flow).reshape(len(images), -1))
+        moved.append(warp(images, flow.to(images.device)).reshape(len(images), -1))
     return torch.stack(moved)
 
 
@@ -70,7 +70,9 @@ def warp(images: Float[Tensor, "B c H W"], flow: Float[Tensor, "#B h w 2"]) -> F
         tensor([4., 5., 0.])
     """
     height, width = images.shape[-2:]
-    rows, columns = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
+    rows, columns = (torch.arange(n, device=images.device).float() for n in (height, width))
+    rows, columns = torch.meshgrid(rows, columns, indexing="ij")
     place = torch.stack([columns, rows], dim=-1) + flow  # [B, H, W, 2] in pixels
-    grid = (2 * place / torch.tensor([width - 1.0, height - 1.0]) - 1).to(images.dtype)  # as grid_sample wants it
+    ends = torch.tensor([width - 1.0, height - 1.0], device=images.device)
+    grid = (2 * place / ends - 1).to(images.dtype)  # as grid_sample wants it
     return torch.nn.functional.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=True)

@@ -2,8 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ NOISE_HYPER = ("dropout", "input_noise", "gradient_noise")
 EPSILON = 1e-8  # of Adam and RMSprop: the value of Kingma & Ba (2015) and of torch
 ORDER_BLOCK = 16_384  # rows whose orders are drawn from one stream
 MASK_BLOCK = 32  # steps of dropout masks drawn from one stream: opening a stream costs as much as 4,000 numbers
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Cohort:
     target_spread: Float[Tensor, "S 1 k"]
     hyper: dict[str, Tensor]
     objective: Objective
-    _kept: dict[str, tuple[int, Tensor]] = field(default_factory=dict, repr=False)
+    _kept: dict[str, tuple[int, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def condition(self) -> Condition:
@@ -73,6 +76,11 @@ class Cohort:
     def dtype(self) -> torch.dtype:
         """float32 or float64."""
         return getattr(torch, self.condition.dtype)  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are. What is random is drawn on the CPU and copied: the same bits on every device."""
+        return self.x.device
 
     @property
     def rows(self) -> int:
@@ -95,7 +103,7 @@ class Cohort:
 
     def numbers(self) -> Float[Tensor, "M d"]:
         """All inputs in the cohort's dtype."""
-        return self._keep("numbers", 0, lambda: self.x.to(self.dtype))
+        return self.keep("numbers", 0, lambda: self.x.to(self.dtype))
 
     def standardised(self, pixels: Float[Tensor, "S B d"]) -> Float[Tensor, "1 S B d"]:
         """Inputs with the mean and spread of each seed's training rows taken out; shared by all conditions."""
@@ -127,9 +135,9 @@ class Cohort:
         def drawn() -> Tensor:
             streams = [stream(r, "batch order", block) for r in self.replicas]
             orders = np.stack([[s.permutation(self.rows) for _ in range(together)] for s in streams])
-            return torch.gather(self.train.unsqueeze(1).expand(-1, together, -1), 2, torch.from_numpy(orders))
+            return torch.gather(self.train.unsqueeze(1).expand(-1, together, -1), 2, self._here(orders))
 
-        return self._keep("batch order", block, drawn)[:, within]
+        return self.keep("batch order", block, drawn)[:, within]
 
     def masks(self, step: int) -> tuple[Tensor, ...]:
         """Dropout factors 0 or 1/(1 - p) per hidden layer [C, S, B, n_l]; none if no member drops.
@@ -137,11 +145,21 @@ class Cohort:
         Error:
             16-bit uniforms: p is met to 2⁻¹⁷ = 8e-6.
         """
-        drop = self.hyper["dropout"]
-        if not bool((drop > 0).any()):
-            return ()
+        return self.mask_factors(self.uniforms(step)) if self.uses("dropout") else ()
+
+    def uses(self, name: str) -> bool:
+        """Whether a setting is positive in some condition; known without a look at the device."""
+        return any(getattr(c, name) > 0 for c in self.conditions)
+
+    def uniforms(self, step: int) -> Int[Tensor, "S units B"]:
+        """16-bit uniforms of the dropout of one step, all hidden layers side by side."""
         block, within = divmod(step, MASK_BLOCK)
-        uniform = torch.stack([self.mask_uniforms(s, block)[within] for s in range(len(self.replicas))])
+        drawn = [self.mask_uniforms(s, block)[within] for s in range(len(self.replicas))]
+        return torch.stack(drawn).to(self.device)
+
+    def mask_factors(self, uniform: Int[Tensor, "S units B"]) -> tuple[Tensor, ...]:
+        """The dropout factors per hidden layer [C, S, B, n_l] that uniforms stand for."""
+        drop = self.hyper["dropout"]
         factors = []
         for drawn in uniform.split(self.condition.widths[1:-1], dim=1):
             kept = drawn.mT >= self.least_kept()
@@ -161,18 +179,37 @@ class Cohort:
             raw = stream(self.replicas[s], "dropout", block).bit_generator.random_raw(words)
             return torch.from_numpy(raw.astype("<u8", copy=False).view("<i2")[: math.prod(shape)].reshape(shape))
 
-        return self._keep(f"dropout/{s}", block, drawn)
+        return self.keep(f"dropout/{s}", block, drawn)
 
     def normals(self, purpose: str, step: int, shape: tuple[int, ...]) -> Float[Tensor, "1 S ..."]:
         """Standard normals, one draw per seed, shared by all conditions; drawn in float64, then cast."""
         drawn = np.stack([stream(r, purpose, step).standard_normal(shape) for r in self.replicas])
-        return torch.from_numpy(drawn).to(self.dtype).unsqueeze(0)
+        return self._here(drawn).to(self.dtype).unsqueeze(0)
 
-    def _keep(self, purpose: str, key: int, make) -> Tensor:  # type: ignore[no-untyped-def]
+    def _here(self, drawn: np.ndarray) -> Tensor:
+        """Numbers that were drawn, where the cohort is."""
+        return torch.from_numpy(drawn).to(self.device)
+
+    def keep(self, purpose: str, key: int, make: Callable[[], Made]) -> Made:
         """The last value made for a purpose, made anew when its key changes: a value is a function of its key."""
         if self._kept.get(purpose, (None,))[0] != key:
             self._kept[purpose] = (key, make())
-        return self._kept[purpose][1]
+        made: Made = self._kept[purpose][1]
+        return made
+
+
+def moved(cohort: Cohort, device: torch.device | str) -> Cohort:
+    """The cohort with all its tensors on a device, such as ``"cuda"``."""
+    tensors = {f.name: value.to(device) for f in fields(cohort) if isinstance(value := getattr(cohort, f.name), Tensor)}
+    strengths = {name: getattr(cohort.objective, name) for name in ("l2", "l1")}
+    strengths = {name: value.to(device) for name, value in strengths.items() if isinstance(value, Tensor)}
+    return replace(
+        cohort,
+        **tensors,
+        hyper={name: value.to(device) for name, value in cohort.hyper.items()},
+        objective=replace(cohort.objective, **strengths),
+        _kept={},
+    )
 
 
 def assemble(conditions: Sequence[Condition], replicas: Sequence[int]) -> Cohort:
@@ -314,4 +351,5 @@ def initial_params(cohort: Cohort) -> Params:
         if cohort.condition.batch_norm and l < len(widths) - 2:
             gains.append(torch.ones(*lead, 1, n_out, dtype=cohort.dtype))
             shifts.append(torch.zeros(*lead, 1, n_out, dtype=cohort.dtype))
-    return Params(tuple(weights), tuple(biases), tuple(gains), tuple(shifts))
+    params = Params(tuple(weights), tuple(biases), tuple(gains), tuple(shifts))
+    return params.like(t.to(cohort.device) for t in params.tensors())

@@ -1,6 +1,6 @@
 """Engines advance a State by n steps; nothing looks in between. Two of them, with one signature."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chainrule.calculus.backprop import Gradient, autograd_gradient, manual_gradient
 from chainrule.calculus.network import BATCH_NORM_EPSILON, Moments, Params, Pass
-from chainrule.calculus.optimisers import OPTIMISERS
+from chainrule.calculus.optimisers import OPTIMISERS, Count
 from chainrule.calculus.penalties import PENALTIES
 from chainrule.calculus.schedules import SCHEDULES
 from chainrule.experiment.augmentation import augmented
@@ -63,8 +63,8 @@ def initial(cohort: Cohort) -> State:
         params=params,
         memory=memory,
         moments=Moments(zeros, tuple(torch.ones_like(b) for b in params.shifts)),
-        losses=torch.empty(0, *lead, dtype=cohort.dtype),
-        diverged_at=torch.full(lead, NEVER),
+        losses=torch.empty(0, *lead, dtype=cohort.dtype, device=cohort.device),
+        diverged_at=torch.full(lead, NEVER, device=cohort.device),
         cohort=cohort,
     )
 
@@ -83,27 +83,37 @@ def advance(state: State, steps: int, gradient: Gradient) -> State:
     Returns:
         The State after them.
     """
-    cohort, params, first = state.cohort, state.params, state.cohort.condition
-    rule = OPTIMISERS[first.optimiser]
-    proximal = first.l1_step == "proximal" and bool((cohort.hyper["l1"] > 0).any())
+    cohort, params = state.cohort, state.params
     lr = cohort.hyper["lr"] * learning_rate_factors(cohort, state.step, steps)  # [n, C, 1, 1, 1]
-    losses = torch.empty(steps, *state.diverged_at.shape, dtype=cohort.dtype)
+    losses = torch.empty(steps, *state.diverged_at.shape, dtype=cohort.dtype, device=cohort.device)
     moments = state.moments
     for i in range(steps):
         t = state.step + i
         x, y = training_batch(cohort, t)
         losses[i], slope, run = gradient(params, x, y, cohort.objective, cohort.masks(t))
-        hyper = cohort.hyper | {"lr": lr[i]}
-        for j, (w, g, slots) in enumerate(zip(params.tensors(), slope.tensors(), state.memory, strict=True)):
-            noisy = gradient_noise(cohort, g, j, t)
-            w.sub_(rule.step(w, noisy, slots, t + 1, hyper))
-        if proximal:
-            for w in params.weights:
-                w.copy_(PENALTIES["l1"].prox(w, (hyper["lr"] * hyper["l1"]).to(w.dtype)))
+        noisy = (gradient_noise(cohort, g, j, t) for j, g in enumerate(slope.tensors()))
+        take_step(cohort, params, noisy, state.memory, t + 1, lr[i])
         moments = running_moments(moments, run, x.shape[-2])
     return replace(
         state, step=state.step + steps, moments=moments, losses=losses, diverged_at=first_failure(state, losses)
     )
+
+
+def take_step(
+    cohort: Cohort,
+    params: Params,
+    slope: Iterable[Tensor],
+    memory: tuple[dict[str, Tensor], ...],
+    t: Count,
+    lr: Float[Tensor, "C 1 1 1"],
+) -> None:
+    """Step number ``t`` of the cohort's optimiser, at the rates ``lr``; parameters and memory change in place."""
+    rule, hyper = OPTIMISERS[cohort.condition.optimiser], cohort.hyper | {"lr": lr}
+    for w, g, slots in zip(params.tensors(), slope, memory, strict=True):
+        w.sub_(rule.step(w, g, slots, t, hyper))
+    if cohort.condition.l1_step == "proximal" and cohort.uses("l1"):
+        for w in params.weights:
+            w.copy_(PENALTIES["l1"].prox(w, (lr * hyper["l1"]).to(w.dtype)))
 
 
 def training_batch(cohort: Cohort, step: int) -> tuple[Tensor, Tensor]:
@@ -113,7 +123,7 @@ def training_batch(cohort: Cohort, step: int) -> tuple[Tensor, Tensor]:
     if cohort.condition.augment != "none":
         pixels = augmented(cohort, pixels, step)
     x = cohort.standardised(pixels)
-    if bool((cohort.hyper["input_noise"] > 0).any()):
+    if cohort.uses("input_noise"):
         x = x + cohort.hyper["input_noise"] * cohort.normals("input noise", step, tuple(x.shape[2:]))
     return x, y
 
@@ -124,12 +134,12 @@ def learning_rate_factors(cohort: Cohort, start: int, steps: int) -> Float[Tenso
         [SCHEDULES[c.schedule].factor(t, c.steps, c.decay, c.period) for c in cohort.conditions]
         for t in range(start, start + steps)
     ]
-    return torch.tensor(rows, dtype=torch.float64).reshape(steps, -1, 1, 1, 1)
+    return torch.tensor(rows, dtype=torch.float64, device=cohort.device).reshape(steps, -1, 1, 1, 1)
 
 
 def gradient_noise(cohort: Cohort, gradient: Tensor, index: int, step: int) -> Tensor:
     """The gradient with Gaussian noise of the condition's standard deviation, or the gradient itself."""
-    if not bool((cohort.hyper["gradient_noise"] > 0).any()):
+    if not cohort.uses("gradient_noise"):
         return gradient
     return gradient + cohort.hyper["gradient_noise"] * cohort.normals(
         f"gradient noise/{index}", step, tuple(gradient.shape[2:])

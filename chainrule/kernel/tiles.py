@@ -282,9 +282,22 @@ def _control(builder: Builder, direction: str, place: ir.Value) -> None:
     builder.call(function, [builder.bitcast(place, byte)])
 
 
-compiled: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy")
-# a sum may be taken by lanes; nothing may be assumed about NaN
-summing: Callable[[Any], Any] = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def compiled(function: Callable[..., Any], fastmath: set[str] | bool = False) -> Any:
+    """The function as machine code, compiled when it is first called and kept on disk where that is allowed.
+
+    The code of a file is kept until that file changes: after an edit of this one, or of ``elementary``, also ``touch
+    segment.py``, which takes them in. (While tests run, the cache has the three files' hash in its name.)
+    """
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside the source nor in the user's cache folder may anything be written
+        return njit(**options)(function)
+
+
+def summing(function: Callable[..., Any]) -> Any:
+    """``compiled``, with sums taken by lanes; nothing is assumed about NaN."""
+    return compiled(function, {"reassoc", "contract"})
 
 
 @compiled

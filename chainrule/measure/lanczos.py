@@ -13,7 +13,7 @@ from torch import Tensor
 Operator = Callable[[Float[Tensor, "*m P"]], Float[Tensor, "*m P"]]
 Pencil = Callable[[Float[Tensor, "*m P"], Float[Tensor, "*m P"]], Float[Tensor, "*m P"]]
 
-BLOCK = 16  # vectors of a basis that are kept in one tensor: the basis grows without being copied
+BLOCK = 32  # vectors of a basis that are kept in one tensor: the basis grows without being copied
 
 # Entries of a basis up to which every new vector is orthogonalised against all of it. Above, reading the basis costs
 # more than the product, and it is done when the estimate of the lost orthogonality calls for it.
@@ -82,7 +82,7 @@ class Krylov:
     """A growing orthonormal basis of every member with its tridiagonal matrix.
 
     Attributes:
-        blocks: The basis, in tensors [*m, BLOCK, P] of which the last is filled to ``count``.
+        blocks: The basis, in tensors [*m, BLOCK, P], of which ``count`` rows have joined.
         alpha: Diagonal [*m, j], float64.
         beta: Couplings to the next vector [*m, j], float64; the last leads out of the basis.
         vector: The vector that follows [*m, P], and ``dual``, its image under the metric.
@@ -102,8 +102,7 @@ class Krylov:
         self.size = start.new_zeros(start.shape[:-1])
         self.once_more, self.economical = False, False
         length, dual = self._length(start)
-        self.vector = start / length[..., None]
-        self.dual = self.vector if metric is None else dual / length[..., None]
+        self._follow(start, dual, length[..., None])
 
     def extend(self) -> None:
         """One product: the vector that followed joins the basis, and a new one follows."""
@@ -113,7 +112,7 @@ class Krylov:
         rest = torch.addcmul(image, alpha[..., None], vector, value=-1)
         if self.count:
             rest.addcmul_(self.beta[..., -1:].to(rest.dtype), self._basis_vector(self.count - 1), value=-1)
-        self._keep(vector)
+        self.count += 1
         beta, dual = self._length(rest)
         self.size = torch.maximum(self.size, torch.maximum(alpha.abs(), beta))
         self.alpha = torch.cat([self.alpha, alpha[..., None].double()], -1)
@@ -130,13 +129,11 @@ class Krylov:
         # a remainder of a few roundings of what was subtracted has no direction: the space is exhausted
         exhausted = beta <= 16 * self.eps * self.size
         beta = torch.where(exhausted, 0.0, beta)
-        length = torch.where(exhausted, 1.0, beta)[..., None]
-        self.vector = rest / length
-        self.dual = self.vector if self.metric is None else dual / length
         if exhausted.any() and self.count < vector.shape[-1]:
             fresh, image = self._fresh()
-            self.vector = torch.where(exhausted[..., None], fresh, self.vector)
-            self.dual = torch.where(exhausted[..., None], image, self.dual)
+            rest = torch.where(exhausted[..., None], fresh, rest)
+            dual = torch.where(exhausted[..., None], image, dual)
+        self._follow(rest, dual, torch.where(exhausted, 1.0, beta)[..., None])
         self.beta = torch.cat([self.beta, beta[..., None].double()], -1)
         self.before, self.omega = self.omega, torch.cat([omega, torch.ones_like(omega[..., :1])], -1)
 
@@ -176,19 +173,21 @@ class Krylov:
         dual = self.metric(vector)
         return torch.linalg.vecdot(vector, dual).clamp_min(0).sqrt(), dual
 
-    def _keep(self, vector: Tensor) -> None:
+    def _follow(self, vector: Tensor, dual: Tensor, length: Tensor) -> None:
+        """Let a vector follow, divided by its length: it is written to the place in the basis that it will have."""
         if self.count % BLOCK == 0:
             self.blocks.append(vector.new_empty((*vector.shape[:-1], BLOCK, vector.shape[-1])))
-        self.blocks[-1][..., self.count % BLOCK, :] = vector
-        self.count += 1
+        self.vector = self._basis_vector(self.count)
+        torch.div(vector, length, out=self.vector)
+        self.dual = self.vector if self.metric is None else dual / length
 
     def _basis_vector(self, i: int) -> Tensor:
         return self.blocks[i // BLOCK][..., i % BLOCK, :]
 
     def _filled(self) -> list[Tensor]:
-        """The blocks, without the empty rows of the last."""
-        rest = self.count - BLOCK * (len(self.blocks) - 1)
-        return [*self.blocks[:-1], self.blocks[-1][..., :rest, :]]
+        """The blocks, without the rows of vectors that have not joined."""
+        rows = (min(BLOCK, self.count - first) for first in range(0, self.count, BLOCK))
+        return [block[..., :row, :] for block, row in zip(self.blocks, rows, strict=False)]
 
     def _lost_orthogonality(self, beta: Tensor) -> Tensor:
         """Estimates of ⟨next vector, basis_i⟩ [*m, j]: the recurrence of the vectors, multiplied by the basis.

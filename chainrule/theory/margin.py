@@ -6,7 +6,7 @@ from scipy.optimize import nnls
 
 from chainrule.errors import ChainruleError
 
-RESIDUAL = 1e-9  # of the least-distance problem: below it no vector satisfies all constraints
+THINNEST = 1e-7  # a margin, relative to the largest entry, below which rounding hides whether there is one
 
 
 def hard_margin(x: Float[np.ndarray, "N d"], y: Float[np.ndarray, " N"]) -> Float[np.ndarray, " d"]:
@@ -28,14 +28,16 @@ def hard_margin(x: Float[np.ndarray, "N d"], y: Float[np.ndarray, " N"]) -> Floa
         Relative to |ŵ|: some 1e-15 times the ratio of the longest row to the margin.
 
     Raises:
-        ChainruleError: E501 if no w separates the rows, or separates them by less than 1e-9 of a row's length.
+        ChainruleError: E501 if no w separates the rows by more than 1e-7 of their largest entry.
 
     Source:
         Lawson & Hanson (1974), Solving least squares problems, chapter 23, problem LDP; Cortes & Vapnik (1995).
 
     Example:
-        >>> hard_margin(np.array([[2.0, 1.0], [-2.0, 5.0]]), np.array([1.0, -1.0]))
-        array([ 0.58333333, -0.16666667])
+        Both rows lie on the margin:
+
+        >>> hard_margin(np.array([[1.0, 2.0], [-2.0, -1.0]]), np.array([1.0, -1.0])).round(8)
+        array([0.33333333, 0.33333333])
     """
     rows = np.asarray(x, dtype=np.float64) * np.asarray(y, dtype=np.float64)[:, None]
     scale = np.abs(rows).max() or 1.0
@@ -44,7 +46,7 @@ def hard_margin(x: Float[np.ndarray, "N d"], y: Float[np.ndarray, " N"]) -> Floa
     target[-1] = 1.0
     multipliers, _ = nnls(system, target)
     residual = system @ multipliers - target
-    if not -residual[-1] > RESIDUAL**2:
+    if not -residual[-1] > THINNEST**2:  # it is 1 / (1 + |ŵ|²) in units of the largest entry
         raise ChainruleError(
             "E501",
             f"{len(rows)} rows are not linearly separable through the origin.",

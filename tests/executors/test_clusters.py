@@ -31,9 +31,10 @@ DRIVERS = ["processes", *(pytest.param(p.id.replace("distributed", "dask"), mark
 
 
 @pytest.fixture(autouse=True)
-def _a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray would else write one into the home folder."""
+def _settings_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would else write a token into the home folder."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default: on a busy machine its workers would hardly run
 
 
 @pytest.mark.slow

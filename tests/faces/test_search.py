@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,14 @@ AXES = read_axes({"lr": "0.0001..10:log", "dropout": "0..0.5", "activation": "re
 PLAN = Plan("moons", AXES, epochs=9, seeds=2, together=6)
 LITTLE = Plan("moons", AXES, epochs=3, seeds=2, together=4)  # two batches of it are trained in a second or two
 EPOCH = 18  # steps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unsynced() -> Iterator[None]:
+    """What survives a power loss is tested elsewhere; here thousands of small files need not reach the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 def bowl(condition: Condition) -> float:
@@ -192,6 +200,7 @@ def test_a_finished_search_trains_nothing(undisturbed: Sweep, tmp_path: Path) ->
     assert store.notes() == notes
 
 
+@pytest.mark.slow
 def test_a_search_stopped_while_training_goes_on(undisturbed: Sweep, tmp_path: Path) -> None:
     """Abandoned in its second batch, it ends with the trials of an undisturbed search."""
     store = open_store(tmp_path)

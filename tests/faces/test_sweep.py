@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,14 @@ from chainrule.workflows.train import evaluate
 AXES = read_axes({"lr": "0.001..0.1:log3", "widths": "4|6,4", "batch": "64"})
 EPOCHS, SEEDS = 2, 4
 WILD = read_axes({"lr": "0.01|1e6", "optimiser": "sgd", "schedule": "constant", "widths": "8"})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unsynced() -> Iterator[None]:
+    """What survives a power loss is tested elsewhere; here thousands of small files need not reach the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +92,7 @@ def test_a_rerun_trains_nothing(found: Sweep, store: Store) -> None:
     assert len(store.keys("network")) == len(before[0]) + 10  # a block of seeds
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_goes_on(found: Sweep, tmp_path: Path) -> None:
     """Abandoned within its second structure and begun again, the grid is that of an undisturbed run."""
     store = open_store(tmp_path)

@@ -114,7 +114,7 @@ def adaptive(optimiser: str, lr: float, beta2: float, steps: int) -> Condition:
 
 
 look: dict[str, Instrument] = {"sharpness": adaptive_sharpness, "plain": plain_sharpness}
-bare: dict[str, Instrument] = {"sharpness": plain_sharpness, "plain": plain_sharpness}
+bare: dict[str, Instrument] = {"sharpness": plain_sharpness}
 adam = Protocol((adaptive("adam", 6e-3, 0.999, 1000),), 10, look, Schedule(every=50))
 adam_full = replace(
     adam, conditions=(adaptive("adam", 6e-3, 0.999, 2000), adaptive("adam", 1e-2, 0.99, 2000)), seeds=20
@@ -145,13 +145,13 @@ def has_arrived(run: Run) -> np.ndarray:
 
 def trajectories(run: Run) -> dict[str, np.ndarray]:
     """Both kinds of sharpness and the bound of the error of the first, at every observed step but the first."""
-    steps = np.broadcast_to(np.array(run.steps, dtype=float), run.readings["plain"].shape[:3])
+    steps = np.broadcast_to(np.array(run.steps, dtype=float), run.readings["sharpness"].shape[:3])
     value, bound = run.readings["sharpness"][..., 0], run.readings["sharpness"][..., 1]
     return {
         "step": steps[:, :1, 1:],
         "sharpness": value[:, :, 1:],
         "bound": (bound / value)[:, :, 1:],
-        "plain": run.readings["plain"][:, :, 1:, 0],
+        "plain": run.readings.get("plain", run.readings["sharpness"])[:, :, 1:, 0],
     }
 
 
