@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import page
 from bench.page import QUIET, Sheet, bytes_of, markdown, sheets
-from bench.results import Results, best_rate, undisturbed
+from bench.results import Results, best_rate, undisturbed, unpinned
 
 REPEAT = """## To repeat it
 
@@ -55,6 +55,8 @@ def machine_sheet(results: Results) -> Sheet:
     if (part := undisturbed(results)) is not None:
         warning = "" if part >= QUIET else ": THE MACHINE WAS BUSY, these timings say little"
         lines.append(("least share of a core", page.percent(part) + warning))
+    if lost := unpinned(results):
+        lines.append(("pins lost", f"{lost} worker(s) were moved to other cores while they were timed"))
     notes = sorted({one["note"] for one in results["tables"].values() if one.get("note")})
     lines += [("data", note) for note in notes]
     return Sheet("Machine", ("", ""), tuple(lines))

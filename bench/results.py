@@ -104,6 +104,12 @@ def undisturbed(results: Results) -> float | None:
     return min(found, default=None)
 
 
+def unpinned(results: Results) -> int:
+    """Timed workers from which somebody took their pin."""
+    records = (unit(results, "network", row)["contenders"].values() for row in rows(results, "network"))
+    return sum(not one.get("stayed", True) for found in records for one in found)
+
+
 # other tables ────────────────────────────────────────────────────────────────────────────
 
 

@@ -74,6 +74,7 @@ def in_turns(workers: Mapping[str, Worker | str], repeats: int, say: Say) -> dic
             "first": first.seconds,
             "seconds": [r.seconds for r in rest],
             "processor": [r.processor for r in rest],
+            "stayed": all(r.stayed for r in rest),
             "value": rest[-1].value if rest else first.value,
             "finish": last["value"],
             "threads": last["threads"],

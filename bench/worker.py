@@ -42,12 +42,14 @@ class Job:
 class Repeat:
     """One repeat: seconds by the clock, seconds of processor time, and what it returned.
 
-    Less processor time than clock time in a worker of one thread says that something else had the core.
+    Less processor time than clock time in a worker of one thread says that something else had the core. ``stayed`` is
+    false where somebody took the pin away in the meantime.
     """
 
     seconds: float
     processor: float
     value: Any
+    stayed: bool = True
 
 
 class Worker:
@@ -106,7 +108,7 @@ class Worker:
     def end(self) -> Repeat:
         """Wait for the repeat."""
         answer = self.heard()
-        return Repeat(answer["seconds"], answer["processor"], answer["value"])
+        return Repeat(answer["seconds"], answer["processor"], answer["value"], answer["stayed"])
 
     def repeat(self) -> Repeat:
         """One repeat, from asking to answer."""
@@ -154,6 +156,16 @@ def pins() -> bool:
     return hasattr(os, "sched_setaffinity")
 
 
+def pin(own: Sequence[int]) -> None:
+    """Keep every thread of this process on the given cores: those that a library has made before, too."""
+    if not own or not pins():
+        return
+    threads = Path("/proc/self/task")
+    for thread in [int(place.name) for place in threads.iterdir()] if threads.is_dir() else [0]:
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(thread, own)
+
+
 # the other side ──────────────────────────────────────────────────────────────────────────
 
 
@@ -165,8 +177,7 @@ def serve(lines: IO[str], answers: IO[str]) -> None:
         answers.flush()
 
     order = json.loads(lines.readline())
-    if order["cores"] and pins():
-        os.sched_setaffinity(0, order["cores"])
+    pin(order["cores"])
     began = time.perf_counter()
     try:
         job = prepared(order["job"], order["arguments"])
@@ -174,10 +185,12 @@ def serve(lines: IO[str], answers: IO[str]) -> None:
         answer({"prepared": time.perf_counter() - began})
         for line in lines:
             if json.loads(line) == "run":
+                pin(order["cores"])
                 start, used = time.perf_counter(), time.process_time()
                 value = job.run()
                 seconds, processor = time.perf_counter() - start, time.process_time() - used
-                answer({"seconds": seconds, "processor": processor, "value": value})
+                stayed = not (order["cores"] and pins()) or cores() == sorted(order["cores"])
+                answer({"seconds": seconds, "processor": processor, "value": value, "stayed": stayed})
             else:
                 value = job.finish()
                 answer({"value": value, "threads": threads_in_use(order["threads"]), "peak": peak_memory()})

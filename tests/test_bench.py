@@ -477,6 +477,13 @@ def test_the_page_tells_what_was_measured(measured):
     assert "BUSY" not in text
 
 
+def test_a_lost_pin_is_told(measured):
+    """A worker that somebody moved to other cores while it was timed is counted."""
+    assert "pins lost" not in report.performance(measured)
+    measured["tables"]["network/64-32-10"]["contenders"]["JAX scan"]["stayed"] = False
+    assert "| pins lost | 1 worker(s) were moved to other cores while they were timed |" in report.performance(measured)
+
+
 def test_a_busy_machine_is_told(measured):
     """Workers that had less than 97 % of their core: the page says that the timings say little."""
     measured["tables"]["network/64-32-10"]["contenders"]["JAX scan"]["processor"] = [0.3, 0.3, 0.3]
@@ -596,6 +603,7 @@ def test_what_cannot_be_done_is_told(places, capsys):
         assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_small_table_from_real_processes(monkeypatch):
     """Two contenders of the table of single networks, from start to goals."""
     row = rows.ROWS["64-32-10"]

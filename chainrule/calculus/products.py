@@ -72,7 +72,7 @@ def hessian_product(
     product = _change_of_gradient(params, x, y, objective)
 
     def whole(v: Tensor) -> Tensor:
-        direction, image = unflatten(v, params), torch.empty_like(v)
+        direction, image = unflatten(v, params), v.new_empty(v.shape)
         place = unflatten(image, params)
         first = product((x @ direction.weights[0]).add_(direction.biases[0]), direction, place)
         torch.matmul(x.mT, first, out=place.weights[0])
@@ -131,7 +131,7 @@ def hessian_on_samples(
     like = Params((rows, *params.weights[1:]), params.biases, params.gains, params.shifts)
 
     def coordinates(q: Tensor, dual: Tensor) -> Tensor:
-        direction, image = unflatten(dual, like), torch.empty_like(q)
+        direction, image = unflatten(dual, like), q.new_empty(q.shape)
         place = unflatten(image, like)
         first = product(direction.weights[0] + direction.biases[0], direction, place)
         place.weights[0].copy_(first)
@@ -139,7 +139,7 @@ def hessian_on_samples(
         return image
 
     def metric(q: Tensor) -> Tensor:
-        dual = torch.empty_like(q)
+        dual = q.new_empty(q.shape)
         size = rows.shape[-2] * rows.shape[-1]
         dual[..., size:] = q[..., size:]
         torch.matmul(gram, unflatten(q, like).weights[0], out=unflatten(dual, like).weights[0])
@@ -289,7 +289,7 @@ def _sandwich(params: Params, x: Tensor, objective: Objective, middle: Callable[
     at = linearised(params, x, objective.activation)
 
     def product(v: Tensor) -> Tensor:
-        direction, image = unflatten(v, params), torch.empty_like(v)
+        direction, image = unflatten(v, params), v.new_empty(v.shape)
         change = push(at, (x @ direction.weights[0]).add_(direction.biases[0]), direction).output
         last = middle(at.run.output.expand_as(change).contiguous(), change) / x.shape[-2]
         write_gradient(at, pull(at, last), unflatten(image, params))

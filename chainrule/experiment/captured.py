@@ -1,8 +1,8 @@
 """The engine for a GPU: one step is recorded as a CUDA graph and replayed for a whole segment, without the host.
 
-A replay repeats the recorded operations on the same memory with the same Python numbers. So everything that changes from
-step to step (rows, dropout, learning rates, the count of steps) is prepared for many steps at once and lies on the
-device, where the step itself finds its place with a counter that it increments; losses are written by the same counter.
+A replay repeats the recorded operations on the same memory with the same Python numbers. So everything that changes
+from step to step (rows, dropout, learning rates, the count of steps) is prepared for many steps at once and lies on the
+device, where the step finds its place by a counter that it increments itself; losses are written by the same counter.
 On the CPU the same step is called instead of replayed.
 """
 
@@ -115,8 +115,8 @@ def prepared(cohort: Cohort, start: int, steps: int) -> dict[str, Tensor]:
     """What ``steps`` steps need, on the cohort's device: a function of (cohort, step) alone.
 
     Returns:
-        ``t`` [n], the number of each step from 1; ``lr`` [n, C, 1, 1, 1]; ``rows`` [n, S, B] but for full batches, which
-        are the same at every step; ``uniforms`` [n, S, units, B] where members drop units.
+        ``t`` [n], the number of each step from 1; ``lr`` [n, C, 1, 1, 1]; ``rows`` [n, S, B], but not for full batches,
+        which are the same at every step; ``uniforms`` [n, S, units, B] where members drop units.
     """
     times = range(start, start + steps)
     given = {
@@ -169,7 +169,7 @@ def repeatable(step: Callable[[], None], place: Int[Tensor, "1"]) -> Callable[[]
         return step
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS refuses to be deterministic
     with torch.cuda.device(place.device):
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):

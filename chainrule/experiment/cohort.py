@@ -161,7 +161,7 @@ class Cohort:
         """The dropout factors per hidden layer [C, S, B, n_l] that uniforms stand for."""
         drop = self.hyper["dropout"]
         factors = []
-        for drawn in uniform.split(self.condition.widths[1:-1], dim=1):
+        for drawn in torch.split(uniform, list(self.condition.widths[1:-1]), dim=1):
             kept = drawn.mT >= self.least_kept()
             factors.append(kept.to(self.dtype) / (1 - drop))
         return tuple(factors)
@@ -200,14 +200,16 @@ class Cohort:
 
 def moved(cohort: Cohort, device: torch.device | str) -> Cohort:
     """The cohort with all its tensors on a device, such as ``"cuda"``."""
-    tensors = {f.name: value.to(device) for f in fields(cohort) if isinstance(value := getattr(cohort, f.name), Tensor)}
-    strengths = {name: getattr(cohort.objective, name) for name in ("l2", "l1")}
-    strengths = {name: value.to(device) for name, value in strengths.items() if isinstance(value, Tensor)}
+
+    def tensors(of: Cohort | Objective) -> dict[str, Any]:
+        values = {f.name: getattr(of, f.name) for f in fields(of)}
+        return {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+
     return replace(
         cohort,
-        **tensors,
+        **tensors(cohort),
         hyper={name: value.to(device) for name, value in cohort.hyper.items()},
-        objective=replace(cohort.objective, **strengths),
+        objective=replace(cohort.objective, **tensors(cohort.objective)),
         _kept={},
     )
 

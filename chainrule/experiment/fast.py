@@ -66,9 +66,10 @@ def engine_for(state: State) -> Engine:
 def fast(state: State, steps: int) -> State:
     """``steps`` steps of training by the fastest engine that covers the cohort.
 
-    All engines compute the same equations; their trajectories differ by rounding. On the CPU, batch normalisation, noise
-    on inputs or gradients and moved pixels are always trained by the reference, as is everything where numba is missing.
-    With ``CHAINRULE_DEVICE=cuda`` segments are computed on the GPU, and the State comes back to where it was.
+    All engines compute the same equations; their trajectories differ by rounding. On the CPU, batch normalisation,
+    noise on inputs or gradients and moved pixels are always trained by the reference, as is everything where numba is
+    missing. With ``CHAINRULE_DEVICE=cuda`` segments are computed on the GPU, and the State comes back to where it was,
+    so that every instrument reads it on the CPU.
 
     Args:
         state: Where to start; its tensors are overwritten.

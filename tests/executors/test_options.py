@@ -80,6 +80,7 @@ def test_claims_side_by_side_are_those_in_a_row(tmp_path: Path) -> None:
         app,
         ["run", *QUICK, "--executor", "in_process", "--json"],
         env=os.environ | {"CHAINRULE_STORE": str(here.folder)},
+        catch_exceptions=False,
     )
     assert [row["id"] for row in json.loads(said.stdout)] == [claim.id for claim in claims]
     assert work.tree(here.folder) == work.tree(there.folder)

@@ -1,8 +1,7 @@
-"""The engine for a GPU. Its mathematics against the reference on the CPU; its recording against a model of a CUDA graph.
+"""The engine for a GPU: its mathematics on the CPU against the reference, its recording without a GPU and with one.
 
-Where there is no GPU, two properties that a graph needs are shown without one: a step repeats with all addresses and
-Python numbers frozen, and on a device it touches no tensor of the CPU and asks the host for nothing. The tests at the end
-need a GPU.
+Two properties that a CUDA graph needs are shown without a GPU: a step repeats with all addresses and Python numbers
+frozen, and on another device it touches no tensor of the CPU and asks the host for nothing. The last tests need a GPU.
 """
 
 import os
@@ -10,7 +9,6 @@ import os
 import msgspec
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -48,7 +46,7 @@ VARIANTS: list[dict[str, object]] = [
     {"loss": "binary_cross_entropy"},
     {"loss": "squared_error", "head": "softmax"},
 ]
-PRETENDED = "cuda:0"  # for tensors without contents; a bare "cuda" would be asked for its number
+ELSEWHERE = "meta"  # a device that every machine has; its tensors have shapes and no contents
 LEFT_OUT: list[dict[str, object]] = [{"input_noise": 0.1}, {"gradient_noise": 0.1}, {"augment": "shift"}]
 
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
@@ -85,16 +83,16 @@ def differ(one: State, other: State, bound: float, what: object) -> None:
 
 @pytest.mark.parametrize("base", [CLASSES, NUMBERS], ids=["classes", "numbers"])
 def test_trajectories_equal_those_of_the_reference(base: Condition) -> None:
-    """To 1e-10 in float64: parameters, losses, memory and running moments, after 30 steps."""
+    """To 1e-10 in float64: parameters, losses, memory and running moments, after 12 steps."""
     for variant in VARIANTS if base is CLASSES else [{}, {"head": "sigmoid"}]:
-        condition = msgspec.structs.replace(base, **variant)
-        start = flatten(pair(condition).params)
-        reference, other = manual(pair(condition), 30), captured(pair(condition), 30)
+        state = pair(msgspec.structs.replace(base, **variant))
+        reference, other = manual(initial(state.cohort), 12), captured(initial(state.cohort), 12)
         differ(reference, other, 1e-10, variant)
-        assert not torch.equal(flatten(other.params), start), variant
+        assert not torch.equal(flatten(other.params), flatten(state.params)), variant
 
 
 def test_in_float32_to_its_rounding() -> None:
+    """Relative to the largest entry."""
     condition = msgspec.structs.replace(CLASSES, dtype="float32")
     bound = 100 * 30 * torch.finfo(torch.float32).eps
     differ(manual(pair(condition), 30), captured(pair(condition), 30), bound, "float32")
@@ -113,6 +111,7 @@ def test_how_a_training_is_cut_into_segments_changes_no_bit() -> None:
 
 @pytest.mark.parametrize("memory", [1, 50_000])
 def test_little_memory_for_what_is_prepared_changes_no_bit(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step at a time, or a few."""
     whole = captured(pair(EVERYTHING), 30)
     monkeypatch.setattr(module, "BYTES", memory)
     prepared: list[int] = []
@@ -143,6 +142,7 @@ def test_a_state_keeps_its_moments_of_before() -> None:
 
 
 def test_a_diverged_member_is_seen_at_the_same_step_and_leaves_its_neighbours_alone() -> None:
+    """Its neighbours keep every bit."""
     calm = msgspec.structs.replace(NUMBERS, steps=60)
     wild = msgspec.structs.replace(calm, lr=1e6)
     both = assemble((calm, wild), (1000, 1001))
@@ -155,6 +155,7 @@ def test_a_diverged_member_is_seen_at_the_same_step_and_leaves_its_neighbours_al
 
 @pytest.mark.parametrize("variant", LEFT_OUT, ids=lambda v: next(iter(v)))
 def test_what_is_not_prepared_is_trained_by_the_reference(variant: dict[str, object]) -> None:
+    """Bit for bit."""
     condition = msgspec.structs.replace(CLASSES, **variant)
     one, other = manual(pair(condition), 5), captured(pair(condition), 5)
     assert torch.equal(flatten(one.params), flatten(other.params))
@@ -195,7 +196,7 @@ def test_a_recorded_step_repeats_with_frozen_addresses_and_numbers(monkeypatch: 
     monkeypatch.setattr(module, "repeatable", taped)
     for variant in VARIANTS:
         condition = msgspec.structs.replace(CLASSES, **variant)
-        differ(end(pair(condition), 12, manual, 7), end(pair(condition), 12, cut=7), 1e-10, variant)
+        differ(end(pair(condition), 9, manual, 6), end(pair(condition), 9, cut=6), 1e-10, variant)
 
 
 def test_the_model_of_a_graph_sees_a_frozen_number() -> None:
@@ -211,13 +212,23 @@ def test_the_model_of_a_graph_sees_a_frozen_number() -> None:
     assert w.item() == 2  # 1 + 1, not 1 + 2
 
 
-class OnlyHere(TorchDispatchMode):
-    """Refuses every operation that reads or makes a tensor on the CPU; but placeholders of no entries are made."""
+class Watch(TorchDispatchMode):
+    """Refuses an operation on tensors of two devices that is not a copy; with ``alone``, any tensor of the CPU.
+
+    Placeholders without entries do not count.
+    """
+
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone = alone
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         result = func(*args, **(kwargs or {}))
-        for t in tree_leaves((args, kwargs, result)):
-            assert not isinstance(t, torch.Tensor) or t.device.type == "cuda" or t.numel() == 0, func
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor) and t.numel()]
+        found = {t.device.type for t in tensors}
+        copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+        assert not self.alone or found <= {ELSEWHERE}, func
+        assert len(found) < 2 or copies, func
         return result
 
 
@@ -225,61 +236,60 @@ def watched(step, place):  # type: ignore[no-untyped-def]
     """The step, called under watch."""
 
     def strictly() -> None:
-        with OnlyHere():
+        with Watch(alone=True):
             step()
 
     return strictly
 
 
+def elsewhere(state: State) -> bool:
+    """Whether all tensors of a State, those of its cohort among them, are on the other device."""
+    parts = (state, state.params, state.moments, state.cohort, state.cohort.objective)
+    every = [value for part in parts for name, value in vars(part).items() if name != "_kept"]
+    found = [t for t in tree_leaves(every) if isinstance(t, torch.Tensor)]
+    return {t.device.type for t in found} == {ELSEWHERE} and len(found) > 20
+
+
 def test_a_step_stays_on_its_device_and_asks_the_host_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On tensors without contents, which say they are on a GPU: reading a number of them is an error."""
+    """On a device whose tensors have no contents: reading a number of them is an error."""
     monkeypatch.setattr(module, "repeatable", watched)
     for variant in [*VARIANTS, *({"activation": name} for name in ACTIVATIONS)]:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            state = captured(pair(msgspec.structs.replace(CLASSES, **variant), PRETENDED), 2)
-            assert {t.device.type for t in (*state.params.tensors(), state.losses, state.diverged_at)} == {"cuda"}
+        assert elsewhere(captured(pair(msgspec.structs.replace(CLASSES, **variant), ELSEWHERE), 2)), variant
 
 
 def test_the_watch_sees_a_tensor_of_the_cpu_and_a_question_to_the_host() -> None:
-    with FakeTensorMode():
-        on_device = torch.zeros(3, device=PRETENDED)
-        with pytest.raises(AssertionError, match="mul"):
-            watched(lambda: on_device * torch.tensor(2.0), None)()
-        with pytest.raises(Exception, match="_local_scalar_dense"):
-            watched(lambda: bool(on_device.any()), None)()
+    """The watch itself can fail."""
+    there = torch.zeros(3, device=ELSEWHERE)
+    here = torch.ones(3)
+    with pytest.raises(AssertionError, match="add"):
+        watched(lambda: here + here, None)()
+    with pytest.raises(AssertionError, match="copy"):
+        watched(lambda: here.to(ELSEWHERE), None)()
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        watched(lambda: bool(there.any()), None)()
 
 
 @pytest.mark.parametrize("variant", [*LEFT_OUT, {"augment": "elastic"}, {"dropout": 0.3, "batch_norm": True}], ids=str)
 def test_the_reference_runs_where_its_cohort_is(variant: dict[str, object]) -> None:
-    """All tensors on one device, draws included; torch refuses a mixture."""
-    condition = msgspec.structs.replace(CLASSES, **variant)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        state = manual(pair(condition, PRETENDED), 2)
-        assert {t.device.type for t in (*state.params.tensors(), state.losses, state.diverged_at)} == {"cuda"}
+    """All tensors on one device; what is drawn is copied there before it is used."""
+    state = pair(msgspec.structs.replace(EVERYTHING, **variant), ELSEWHERE)
+    with Watch(alone=False):
+        assert elsewhere(manual(state, 2))
 
 
-def test_a_state_on_the_cpu_stays_there_when_a_device_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "repeatable", watched)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        state = captured(pair(EVERYTHING), 5, torch.device(PRETENDED))
-        assert {t.device.type for t in (*state.params.tensors(), state.losses, state.diverged_at)} == {"cpu"}
-
-
-def test_a_moved_cohort_leaves_none_behind() -> None:
-    """All tensors of a cohort, penalties among them, and none of the first one's."""
+def test_a_moved_cohort_leaves_the_first_one_where_it_is() -> None:
+    """Penalties that differ between conditions are tensors too, and are moved."""
     cohort = assemble((msgspec.structs.replace(EVERYTHING, l1=0.1, l1_step="subgradient"),), (1000, 1001))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        there = moved(cohort, PRETENDED)
-        found = [t for t in tree_leaves((vars(there), vars(there.objective))) if isinstance(t, torch.Tensor)]
-        assert {t.device.type for t in found} == {"cuda"}
-        assert len(found) >= 8 + len(cohort.hyper) + 2
+    assert elsewhere(initial(moved(cohort, ELSEWHERE)))
     assert cohort.device.type == "cpu"
+    assert torch.equal(initial(moved(cohort, "cpu")).params.weights[0], initial(cohort).params.weights[0])
 
 
 # the choice of a device ──────────────────────────────────────────────────────────────────
 
 
 def test_a_gpu_is_used_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is one."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.delenv("CHAINRULE_DEVICE", raising=False)
@@ -292,6 +302,7 @@ def test_a_gpu_is_used_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E410 says which there are."""
     monkeypatch.setenv("CHAINRULE_DEVICE", "gpu")
     with pytest.raises(ChainruleError) as error:
         fast.fast(pair(CLASSES), 1)
@@ -318,11 +329,11 @@ def test_no_gpu_although_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_on_a_gpu_trajectories_equal_those_of_the_reference_on_the_cpu(variant: dict[str, object], dtype: str) -> None:
+    """By replay and eagerly, wherever the State is."""
     condition = msgspec.structs.replace(CLASSES, dtype=dtype, **variant)
     bound = 1e-10 if dtype == "float64" else 100 * 30 * torch.finfo(torch.float32).eps
     reference = manual(pair(condition), 30)
-    differ(reference, end(pair(condition, "cuda"), 30, cut=11), bound, "captured") if dtype == "float64" else None
-    differ(reference, captured(pair(condition, "cuda"), 30), bound, "in one segment")
+    differ(reference, captured(pair(condition, "cuda"), 30), bound, "captured")
     differ(reference, captured(pair(condition), 30, torch.device("cuda")), bound, "State on the CPU")
     differ(reference, manual(pair(condition, "cuda"), 30), bound, "eager")
 
@@ -330,20 +341,31 @@ def test_on_a_gpu_trajectories_equal_those_of_the_reference_on_the_cpu(variant: 
 @needs_a_gpu
 @pytest.mark.parametrize("seeds", [1, 2, 8, 64])
 def test_on_a_gpu_for_any_number_of_replicas(seeds: int) -> None:
+    """One replica has other kernels than many."""
     differ(manual(pair(EVERYTHING, seeds=seeds), 30), captured(pair(EVERYTHING, "cuda", seeds), 30), 1e-10, seeds)
 
 
 @needs_a_gpu
+def test_on_a_gpu_a_cut_training_equals_a_whole_one() -> None:
+    """Bit for bit."""
+    whole, parts = captured(pair(EVERYTHING, "cuda"), 30), end(pair(EVERYTHING, "cuda"), 30, cut=11)
+    assert torch.equal(flatten(whole.params), flatten(parts.params))
+
+
+@needs_a_gpu
 def test_on_a_gpu_a_rerun_repeats_its_bits() -> None:
+    """Algorithms are deterministic, as in every verb."""
     one, other = captured(pair(EVERYTHING, "cuda"), 30), captured(pair(EVERYTHING, "cuda"), 30)
     assert torch.equal(flatten(one.params), flatten(other.params))
 
 
 @needs_a_gpu
 def test_on_a_gpu_a_diverged_member_is_seen() -> None:
+    """At the same step, beside one that is not moved by it."""
     calm = msgspec.structs.replace(NUMBERS, steps=60)
     cohort = assemble((calm, msgspec.structs.replace(calm, lr=1e6)), (1000, 1001))
     reference, other = manual(initial(cohort), 60), end(initial(moved(cohort, "cuda")), 60)
     assert torch.equal(reference.diverged_at, other.diverged_at.cpu())
     assert (other.diverged_at[0] == NEVER).all()
-    differ(manual(initial(assemble((calm,), (1000, 1001))), 60), end(initial(moved(assemble((calm,), (1000, 1001)), "cuda")), 60), 1e-10, "calm")
+    one, two = flatten(reference.params)[0], flatten(other.params)[0].cpu()
+    assert (one - two).abs().max() <= 1e-10 * (1 + one.abs().max())

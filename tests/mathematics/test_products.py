@@ -216,3 +216,19 @@ def test_the_spectrum_on_samples_is_that_of_the_hessian_but_for_zeros() -> None:
     assert rounding < 1e-8
     assert ours.imag.abs().max() < rounding
     assert relative(torch.cat([ours.real, missing], -1).sort(-1).values, whole) < rounding
+
+
+def test_a_vector_may_lie_in_memory_as_it_likes() -> None:
+    """A transposed or a repeated row gives the image of its copy: results are never written through a lost view."""
+    x, y = random_batch(WIDTHS, ROWS)
+    params = random_params(WIDTHS)
+    goal = Objective(objective("cross_entropy", "canonical"), ACTIVATIONS["tanh"])
+    size = flatten(params).shape[-1]
+    space = hessian_on_samples(params, x, y, goal)
+    for product, length in (
+        (hessian_product(params, x, y, goal), size),
+        (gauss_newton_product(params, x, y, goal), size),
+        (lambda q: space.product(q, space.metric(q)), space.size),
+    ):
+        for v in (normals("v", length, *LEAD).movedim(0, -1), normals("row", length).expand(*LEAD, length)):
+            assert torch.equal(product(v), product(v.contiguous()))

@@ -188,7 +188,8 @@ def length_by_time(c: Comparison) -> Figure:
 
 def direction(c: Comparison) -> Figure:
     """One data set with its separating line, and the angle that remains in all of them."""
-    rows, labels, w = (c.curves(name, 0)[0] for name in ("rows", "labels", "margin"))
+    widest = int(np.argmin(np.linalg.norm(c.curves("margin", 0), axis=1)))
+    rows, labels, w = (c.curves(name, 0)[widest] for name in ("rows", "labels", "margin"))
     x = rows.reshape(ROWS, 2)
     along = np.array([-w[1], w[0]]) / np.linalg.norm(w)
     ends = np.outer([-2.5, 2.5], along)
@@ -203,7 +204,7 @@ def direction(c: Comparison) -> Figure:
             Panel((*plane, *lines), x="x₁ [1]", y="x₂ [1]"),
             Panel(angle, x="time t of gradient flow [1]", y="angle from w to ŵ [rad]", log="xy"),
         ),
-        "Left: the rows of one seed, the line of largest margin, and the margin (dashed). Right: the angle between the "
+        "Left: the rows of the seed with the widest margin, the line of largest margin, and the margin (dashed). Right: the angle between the "
         "weights and ŵ in all seeds; it closes like 1/ln t, so slowly that twelve decades leave a part of it.",
     )
 

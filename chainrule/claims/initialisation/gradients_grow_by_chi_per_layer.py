@@ -162,7 +162,7 @@ def errors_by_layer(c: Comparison) -> Figure:
             name = label or f"σ_w = {words[j]}"
             line = numbers(factor ** (DEPTH - at.astype(float)))
             marks.append(Line(numbers(at), line, colour=i + j, label=f"predicted, {name}"))
-            marks.append(Points(numbers(at[::3]), numbers(np.exp(mean)), numbers(np.exp(low[0])),
+            marks.append(Points(numbers(at[::3] + 0.5 * i), numbers(np.exp(mean)), numbers(np.exp(low[0])),
                                 numbers(np.exp(high[0])), label=f"measured, {name}", colour=i + j))  # fmt: skip
     log = "y" if len(c.labels) == 1 else ""
     return Figure((Panel(tuple(marks), "layer", "squared error, last layer = 1 [1]", log=log),),

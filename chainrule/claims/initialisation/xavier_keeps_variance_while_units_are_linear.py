@@ -213,7 +213,7 @@ def by_shape(c: Comparison) -> Figure:
     predicted = [
         Line((i - 0.3, i + 0.3), numbers([p, p]), label="" if i else "predicted") for i, p in enumerate(c.predicted[0])
     ]
-    marks = (
+    marks: tuple[Mark, ...] = (
         *predicted,
         Points(at, numbers(c.mean()[0]), numbers(low[0]), numbers(high[0]), label="measured", colour=1),
         Line((-0.3, 4.3), (1.0, 1.0), label="kept", colour=2, dashed=True),

@@ -38,7 +38,7 @@ from chainrule.calculus.network import Params, flatten
 from chainrule.calculus.products import hessian_product, mean_loss
 from chainrule.evidence.claim import Claim, Part, broken
 from chainrule.evidence.comparison import Comparison
-from chainrule.evidence.figure import Cells, Dots, Figure, Line, Mark, Panel, numbers
+from chainrule.evidence.figure import Cells, Dots, Figure, Line, Mark, Panel, Points, numbers
 from chainrule.evidence.rules import agrees, exact
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import State
@@ -49,7 +49,7 @@ from chainrule.randomness import stream
 SCALES = (0.1, 10.0)  # α
 DIRECTIONS = 5
 LINE = np.linspace(-1, 1, 11)  # x
-PLANE = np.linspace(-1, 1, 7)
+PLANE = np.linspace(-1, 1, 5)
 STEP = 1e-3  # h of the second difference
 
 # prediction ────────────────────────────────────────────────────────────────────────────
@@ -61,8 +61,8 @@ def no_change(c: Condition) -> list[float]:
 
 
 def equal(c: Condition) -> list[float]:
-    """Second difference over dᵀHd in each direction."""
-    return [1.0] * DIRECTIONS
+    """Second differences over dᵀHd, both summed over the directions."""
+    return [1.0]
 
 
 # protocol ──────────────────────────────────────────────────────────────────────────────
@@ -131,10 +131,15 @@ def bends(state: State) -> Float[Tensor, "C S 2 K"]:
 
 
 network = Condition(widths=(64, 32, 10), n_train=200, lr=0.1, steps=400, dtype="float64")
-look: dict[str, Instrument] = {"lines": normalised_lines, "planes": planes, "bends": bends}
-quick = Protocol((network,), seeds=5, observe=look)
+look: dict[str, Instrument] = {
+    "lines": normalised_lines,
+    "plain": plain_lines,
+    "planes": planes,
+    "bends": bends,
+}
+quick = Protocol((network,), seeds=10, observe=look)
 full = replace(quick, seeds=20)
-plain = replace(quick, observe={"lines": plain_lines})
+plain = replace(quick, observe={"lines": plain_lines, "plain": plain_lines})
 tanh = replace(quick, conditions=(msgspec.structs.replace(network, activation="tanh"),))
 
 # measurement ───────────────────────────────────────────────────────────────────────────
@@ -157,16 +162,16 @@ def change_of_planes(run: Run) -> np.ndarray:
 
 
 def curvature_ratio(run: Run) -> np.ndarray:
-    """Second difference over dᵀHd [C, S, K]."""
-    values = run.readings["bends"][:, :, -1]
+    """Second differences over dᵀHd, both summed over five directions [C, S, 1]."""
+    values = run.readings["bends"][:, :, -1].sum(-1, keepdims=True)
     ratio: np.ndarray = values[:, :, 0] / values[:, :, 1]
     return ratio
 
 
 def lines_of_all(run: Run) -> dict[str, np.ndarray]:
-    """The first line at each α, one after the other [C, S, (1 + A) X]."""
-    values = run.readings["lines"][:, :, -1, :, 0]
-    return {"lines": values.reshape(*values.shape[:2], -1)}
+    """The first line at each α, one after the other, with normalisation and without [C, S, (1 + A) X]."""
+    first = {name: run.readings[name][:, :, -1, :, 0] for name in ("lines", "plain")}
+    return {name: values.reshape(*values.shape[:2], -1) for name, values in first.items()}
 
 
 def planes_of_all(run: Run) -> dict[str, np.ndarray]:
@@ -185,15 +190,24 @@ def both_curvatures(run: Run) -> dict[str, np.ndarray]:
 
 
 def on_a_line(c: Comparison) -> Figure:
-    """The first line of the first seed at every α, which coincide."""
-    curves = c.curves("lines", 0)[0].reshape(1 + len(SCALES), -1)
-    marks: list[Mark] = [Line(numbers(LINE), numbers(curves[0]), label="α = 1")]
-    for i, alpha in enumerate(SCALES):
-        every = slice(i, None, 2)
-        marks.append(Dots(numbers(LINE[every]), numbers(curves[i + 1, every]), label=f"α = {alpha:g}", colour=i + 1))
-    panel = Panel(tuple(marks), x="step x along the direction [length of the weights]", y="training loss [nat]")
-    return Figure((panel,), "A trained ReLU network, the loss along one random direction after filter normalisation: "
-                  "networks that differ by a factor α between their layers show the same slice (one seed).")  # fmt: skip
+    """The first line of the first seed at every α: with normalisation they coincide, without they do not."""
+
+    def marks(name: str) -> tuple[Mark, ...]:
+        curves = c.curves(name, 0)[0].reshape(1 + len(SCALES), -1)
+        found: list[Mark] = [Line(numbers(LINE), numbers(curves[0]), label="α = 1", colour=0)]
+        for i, alpha in enumerate(SCALES):
+            every = slice(i, None, 2) if name == "lines" else slice(None)
+            found.append(Points(numbers(LINE[every]), numbers(curves[i + 1, every]), label=f"α = {alpha:g}", colour=i + 1))
+        return tuple(found)
+
+    return Figure(
+        (
+            Panel(marks("lines"), x="step x [length of the weights]", y="training loss [nat]", title="normalised"),
+            Panel(marks("plain"), x="step x [standard normal entries]", y="training loss [nat]", title="not normalised"),
+        ),
+        "A trained ReLU network, the loss along one random direction: with filter normalisation networks that differ by "
+        "a factor α between their layers show the same slice, without it they do not (one seed).",
+    )
 
 
 def in_a_plane(c: Comparison) -> Figure:
@@ -271,7 +285,7 @@ claim = Claim(
             figure=second_against_form,
             measure=curvature_ratio,
             shown=both_curvatures,
-            axis="direction",
+            axis="curvature",
         ),
     ),
 )

@@ -15,9 +15,11 @@ course of training until it reaches about 2/η and then hovers there; the sharpn
 smaller, is held down at a lower level with it, the lower the smaller the batch. For the whole data set as the batch this
 is the edge of stability of gradient descent, since the gradient there lies mostly along the leading eigenvector.
 
-As there, the rate must be one whose 2/η lies below what training would reach by itself. At rates a little too small for
-that the ratio to 2/η settles lower (0.9 and 0.7 in pilots) since the loss goes to 0 first: nothing then pushes on. The
-second part shows that it is 2/η that holds it: at a small rate it rises far beyond.
+As there, the statement needs a rate that brings training to the edge: the premise is that batch sharpness exceeded 2/η
+at least once. On these 200 digits only large rates do so. At three quarters of such a rate batch sharpness came to rest
+at 0.87 of 2/η in pilots, although at small rates it rises far beyond (second part): the loss is near 0 by then and
+nothing pushes on. So 2/η is where it is held, not where it always arrives. With batches of 4 the rates that bring it
+there are also those at which some networks diverge (1 of 10), so that nothing could be said about them.
 
 Source: Andreyev & Beneventano (2024), Edge of stochastic stability: revisiting the edge of stability for SGD, definition
 of batch sharpness and abstract, https://arxiv.org/abs/2412.20553
@@ -96,7 +98,7 @@ network = Condition(
     widths=(64, 48, 48, 10),
     activation="tanh",
     initialiser="lecun_normal",
-    weight_std=0.6,
+    weight_std=0.4,  # starts flat: below every 2/η used here
     loss="squared_error",
     n_train=200,
 )
@@ -109,15 +111,15 @@ def trained(batch: int, lr: float, steps: int) -> Condition:
 
 look: dict[str, Instrument] = {"judged": batch_sharpness, "whole": sharpness}
 whole: dict[str, Instrument] = {"judged": sharpness, "whole": sharpness}
-held = Protocol((trained(16, 0.9, 3000), trained(4, 0.6, 6000)), 10, look, Schedule(every=200))
+held = Protocol((trained(16, 1.0, 3000), trained(8, 0.8, 5000)), 10, look, Schedule(every=250))
 held_full = replace(
     held,
-    conditions=(trained(16, 0.9, 6000), trained(16, 1.2, 6000), trained(4, 0.6, 12000), trained(4, 0.8, 12000)),
+    conditions=(trained(32, 0.9, 4000), trained(32, 1.2, 4000), trained(16, 1.0, 6000), trained(8, 0.8, 8000)),
     seeds=20,
-    at=Schedule(every=300),
+    at=Schedule(every=250),
 )
 free = replace(held, conditions=(trained(16, 0.15, 6000),), at=Schedule(every=400))
-free_full = replace(held, conditions=(trained(16, 0.15, 12000), trained(4, 0.1, 24000)), seeds=20, at=Schedule(every=800))
+free_full = replace(free, conditions=(trained(16, 0.15, 12000),), seeds=20, at=Schedule(every=800))
 
 # measurement ───────────────────────────────────────────────────────────────────────────
 
@@ -129,13 +131,11 @@ def settled(run: Run) -> np.ndarray:
     return late
 
 
-def stayed_finite(run: Run) -> np.ndarray:
-    """The loss stayed finite, and batch sharpness began below the threshold or fell below it before the last 40 %."""
+def was_pushed_to_the_edge(run: Run) -> np.ndarray:
+    """Batch sharpness began below the threshold and exceeded it at least once, and the loss stayed finite."""
     values = run.readings["judged"]
     threshold = np.array([edge(c) for c in run.conditions])  # type: ignore[arg-type]  # conditions, not cases
-    early = values[:, :, : -int(LAST * values.shape[2])]
-    below: np.ndarray = (early < threshold[:, :, None]).any(2) & (run.diverged_at < 0)
-    return below
+    return (values[:, :, 0] < threshold) & (values > threshold[:, :, None]).any(2) & (run.diverged_at < 0)
 
 
 def trajectories(run: Run) -> dict[str, np.ndarray]:
@@ -181,7 +181,7 @@ def free_to_rise(c: Comparison) -> Figure:
 
 # decision ──────────────────────────────────────────────────────────────────────────────
 claim = Claim(
-    "C18",
+    "C17",
     "minibatch-edge-of-stability",
     __name__,
     __doc__,
@@ -193,7 +193,7 @@ claim = Claim(
             held,
             held_full,
             rule=agrees(within=0.15),
-            tolerance="as for adaptive methods: the source says 'about'; pilot on other seeds: PILOT",
+            tolerance="as for adaptive methods: the source says 'about'; pilot on other seeds: 0.96 to 1.06",
             control=broken(
                 replace(held, observe=whole),
                 replace(held_full, observe=whole),
@@ -201,7 +201,7 @@ claim = Claim(
             ),
             figure=held_at_the_edge,
             measure=settled,
-            premise=stayed_finite,
+            premise=was_pushed_to_the_edge,
             shown=trajectories,
             axis="median of the last 40 %",
             unit="loss / parameter²",
@@ -212,7 +212,7 @@ claim = Claim(
             free,
             free_full,
             rule=at_least(),
-            tolerance="1.2 times the highest threshold after equal η t or less: the margin stands in the bound",
+            tolerance="1.2 times the highest threshold after a shorter η t: the margin stands in the bound",
             control=mistaken(edge, "2/η of the small rate itself"),
             figure=free_to_rise,
             measure=settled,

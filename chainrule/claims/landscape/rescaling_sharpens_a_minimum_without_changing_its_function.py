@@ -131,7 +131,7 @@ def sharpness(state: State) -> Float[Tensor, "C S K"]:
 
 network = Condition(widths=(64, 32, 10), n_train=200, lr=0.1, steps=400, dtype="float64")
 look = {"change": change_of_outputs, "law": error_of_law, "sharpness": sharpness}
-quick = Protocol((network,), seeds=5, observe=look)
+quick = Protocol((network,), seeds=10, observe=look)
 full = replace(quick, seeds=20)
 tanh = Condition(widths=(64, 32, 10), activation="tanh", n_train=200, lr=0.1, steps=400, dtype="float64")
 smooth = replace(quick, conditions=(tanh,))

@@ -1,0 +1,114 @@
+"""Training a network as if it were linear in its parameters: the solution for a fixed tangent kernel, and ReLU's kernel."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from chainrule.errors import ChainruleError
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def trajectory(
+    kernel: Float[np.ndarray, "N N"],
+    cross: Float[np.ndarray, "M N"],
+    start: Float[np.ndarray, " N"],
+    start_new: Float[np.ndarray, " M"],
+    y: Float[np.ndarray, " N"],
+    lr: float,
+    steps: Int[np.ndarray, " T"],
+) -> tuple[Float[np.ndarray, "T N"], Float[np.ndarray, "T M"]]:
+    r"""Outputs of the linearised network under gradient descent on ½ ∑ (f - y)², at training rows and at new ones.
+
+    .. math::
+        f_t = y + (1 - \eta\Theta)^t (f_0 - y), \qquad
+        f'_t = f'_0 - \Theta' \, \Theta^{-1} (1 - (1 - \eta\Theta)^t) (f_0 - y)
+
+    Args:
+        kernel: Θ, inner products of the gradients of the outputs at the training rows.
+        cross: Θ', those of the new rows with the training rows.
+        start: f_0 at the training rows.
+        start_new: f_0 at the new rows.
+        y: Targets.
+        lr: η; the loss is summed over rows, not averaged.
+        steps: t, not negative.
+
+    Returns:
+        Both outputs after the given steps.
+
+    Error:
+        Relative 1e-12 for ηλ_max < 2. Eigenvalues of 0 are taken in the limit, t η.
+
+    Raises:
+        ChainruleError: E501 if descent diverges, ηλ_max > 2.
+
+    Source:
+        Lee, Xiao, Schoenholz, Bahri, Novak, Sohl-Dickstein & Pennington (2019), Wide neural networks of any depth
+        evolve as linear models under gradient descent, section 2.2, https://arxiv.org/abs/1902.06720
+
+    Example:
+        >>> one = np.ones(1)
+        >>> trajectory(np.eye(1), np.eye(1), 0 * one, 0 * one, one, 0.5, np.array([1, 2]))[1].ravel()
+        array([0.5 , 0.75])
+    """
+    values, vectors = np.linalg.eigh(kernel)
+    if lr * values[-1] > 2:
+        raise ChainruleError(
+            "E501",
+            f"lr={lr!r} is too large for a kernel with the eigenvalue {values[-1]:.4g}.",
+            "Above 2/λ_max gradient descent of a linear model diverges.",
+            f"lr={1 / values[-1]:.3g}",
+        )
+    values = np.maximum(values, 0.0)  # rounding
+    error = vectors.T @ (start - y)  # [N] in the eigenbasis
+    left = (1 - lr * values) ** steps[:, None]  # [T, N]
+    small = lr * values < 1e-8
+    done = np.where(small, lr * steps[:, None], (1 - left) / np.where(small, 1.0, values))
+    return y + (left * error) @ vectors.T, start_new - (done * error) @ (cross @ vectors).T
+
+
+def relu_kernels(
+    x: Float[np.ndarray, "N d"], weight_std: float, bias_std: float = 0.0, depth: int = 1
+) -> tuple[Float[np.ndarray, "N N"], Float[np.ndarray, "N N"]]:
+    r"""NNGP and NTK of infinitely wide ReLU networks, by the arc-cosine recursion in closed form.
+
+    .. math::
+        \mathbb E[\mathrm{relu}(u)\,\mathrm{relu}(v)] = \tfrac{\sqrt{q q'}}{2\pi} (\sin\theta + (\pi - \theta)\cos\theta),
+        \qquad \mathbb P(u > 0, v > 0) = \tfrac{\pi - \theta}{2\pi}, \qquad \cos\theta = c
+
+    The same numbers as ``kernel.matrices`` with ReLU, for thousands of rows.
+
+    Args:
+        x: Inputs [x].
+        weight_std: σ_w [1].
+        bias_std: σ_b [activation].
+        depth: L, hidden layers.
+
+    Returns:
+        Both Gram matrices at the output [output²].
+
+    Error:
+        Relative to the diagonal: 1e-8 for rows that nearly coincide, whose angle is lost to rounding; 1e-14 otherwise.
+
+    Raises:
+        ChainruleError: E501 for a negative depth.
+
+    Source:
+        Cho & Saul (2009), Kernel methods for deep learning, eqs. 3 and 6; Jacot, Gabriel & Hongler (2018).
+
+    Example:
+        >>> relu_kernels(np.ones((1, 2)), weight_std=2**0.5)[1].round(12)
+        array([[4.]])
+    """
+    if depth < 0:
+        raise ChainruleError("E501", f"depth={depth!r} is not possible.", "It counts hidden layers.", "depth=1")
+    nngp = weight_std**2 * (x @ x.T) / x.shape[1] + bias_std**2
+    ntk = nngp.copy()
+    for _ in range(depth):
+        length = np.sqrt(np.diag(nngp))
+        scale = np.outer(length, length)
+        cosine = np.clip(nngp / np.where(scale == 0, 1.0, scale), -1.0, 1.0)
+        np.fill_diagonal(cosine, 1.0)
+        angle = np.arccos(cosine)
+        nngp = weight_std**2 * scale * (np.sin(angle) + (np.pi - angle) * cosine) / (2 * np.pi) + bias_std**2
+        ntk = nngp + weight_std**2 * (np.pi - angle) / (2 * np.pi) * ntk
+    return nngp, ntk
