@@ -10,9 +10,7 @@ PACKAGE = Path(__file__).parent / "chainrule"
 
 # compiled code of other sources is never found again
 KERNEL = b"".join(path.read_bytes() for path in sorted((PACKAGE / "kernel").glob("*.py")))
-os.environ.setdefault(
-    "NUMBA_CACHE_DIR", str(PACKAGE.parent / ".numba_cache" / hashlib.sha256(KERNEL).hexdigest()[:16])
-)
+os.environ.setdefault("NUMBA_CACHE_DIR", str(PACKAGE.parent / ".numba_cache" / hashlib.sha256(KERNEL).hexdigest()[:16]))
 
 # the kernel is left out: its functions are compiled from their source, not called
 install_import_hook(

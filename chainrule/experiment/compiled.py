@@ -47,7 +47,7 @@ class Layout:
         """Views of the weights [C, S, n_in, n_out] and biases [C, S, 1, n_out] of every layer."""
         place = 0
         for (rows, row), n_out in zip(self.shapes, self.widths[1:], strict=True):
-            layer = packed[..., place : place + rows * row].unflatten(-1, (rows, row))
+            layer = packed[..., place : place + rows * row].view(*packed.shape[:-1], rows, row)
             yield layer[..., :-1, :n_out], layer[..., -1:, :n_out]
             place += rows * row
 
@@ -112,10 +112,10 @@ def compiled(state: State, steps: int) -> State:
     everybody = len(cohort.replicas)
     for start, count in pieces(cohort, state.step, steps):
         rows, hyper = batches(cohort, start, count), rates(cohort, start, count)
-        for first in range(everybody if drops else 1):  # masks are handed over seed by seed: there are many
+        for s in range(everybody if drops else 1):  # masks are handed over seed by seed: there are many
             segment.train(
                 numbers,
-                (first, first + 1) if drops else (0, everybody),
+                (s, s + 1) if drops else (0, everybody),
                 widths,
                 weights.numpy(),
                 memory.numpy(),
@@ -128,7 +128,7 @@ def compiled(state: State, steps: int) -> State:
                 (1 / cohort.target_spread[:, 0]).numpy(),
                 rows,
                 hyper,
-                uniforms(cohort, first, start, count) if drops else NOTHING,
+                uniforms(cohort, s, start, count) if drops else NOTHING,
                 dropout.numpy(),
                 losses[start - state.step : start - state.step + count].numpy(),
                 scratch,
@@ -171,7 +171,7 @@ def batches(cohort: Cohort, start: int, steps: int) -> np.ndarray:
         epoch, within = divmod(step, cohort.epoch)
         count = min(cohort.epoch - within, start + steps - step)
         rows = cohort.order(epoch)[:, within * cohort.batch : (within + count) * cohort.batch]
-        parts.append(rows.unflatten(1, (count, cohort.batch)))
+        parts.append(rows.reshape(-1, count, cohort.batch))
         step += count
     return torch.cat(parts, dim=1).contiguous().numpy()
 
@@ -179,7 +179,9 @@ def batches(cohort: Cohort, start: int, steps: int) -> np.ndarray:
 def rates(cohort: Cohort, start: int, steps: int) -> np.ndarray:
     """[n, C, 12] numbers of the optimiser for every step and condition, each formed in float64."""
     t = torch.arange(start + 1, start + steps + 1, dtype=torch.float64).unsqueeze(1)
-    hyper = {name: value.double().reshape(1, -1).expand(steps, -1) for name, value in cohort.hyper.items() if value.ndim}
+    hyper = {
+        name: value.double().reshape(1, -1).expand(steps, -1) for name, value in cohort.hyper.items() if value.ndim
+    }
     lr = hyper["lr"] * learning_rate_factors(cohort, start, steps)[..., 0, 0, 0]
     beta1, beta2 = hyper["momentum"], hyper["beta2"]
     proximal = cohort.condition.l1_step == "proximal"

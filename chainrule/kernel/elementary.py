@@ -30,8 +30,8 @@ def exponential(x: Any) -> Any:
 
 
 @overload(exponential)
-def _exponential(x):  # type: ignore[no-untyped-def]
-    """x = n log 2 + r: 2ⁿ from the exponent's bits, eʳ by Taylor's series; log 2 in two parts (Cody & Waite 1980)."""
+def _exponential(x):
+    """X = n log 2 + r: 2ⁿ from the exponent's bits, eʳ by Taylor's series; log 2 in two parts (Cody & Waite 1980)."""
     # the fine part is log 2 - coarse to full precision, which the difference of two float64 numbers is not
     number, terms, mantissa, low, high, coarse, fine = (
         (np.float32, 7, 23, -87.33, 88.37, 355 / 512, -2.12194440054690583e-4)
@@ -45,7 +45,7 @@ def _exponential(x):  # type: ignore[no-untyped-def]
     if number is np.float32:
         c0, c1, c2, c3, c4, c5, c6, c7 = series
 
-        def narrow(x):  # type: ignore[no-untyped-def]
+        def narrow(x):
             y = low if x < low else high if x > high else x
             shifted = y * per_log2 + shift
             n = shifted - shift
@@ -57,7 +57,7 @@ def _exponential(x):  # type: ignore[no-untyped-def]
         return narrow
     d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13 = series
 
-    def wide(x):  # type: ignore[no-untyped-def]
+    def wide(x):
         y = low if x < low else high if x > high else x
         shifted = y * per_log2 + shift
         n = shifted - shift
@@ -75,13 +75,13 @@ def _tanh_near_zero(x: Any) -> Any:
 
 
 @overload(_tanh_near_zero)
-def _tanh_near_zero_compiled(x):  # type: ignore[no-untyped-def]
-    """tanh for |x| < 0.625 without cancellation: minimax forms of Moshier (1989), Methods and programs (Cephes)."""
+def _tanh_near_zero_compiled(x):
+    """Tanh for |x| < 0.625 without cancellation: minimax forms of Moshier (1989), Methods and programs (Cephes)."""
     if x == types.float32:
         coefficients = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
         a, b, c, d, e = (np.float32(v) for v in coefficients)
 
-        def narrow(x):  # type: ignore[no-untyped-def]
+        def narrow(x):
             s = x * x
             return x + x * s * (e + s * (d + s * (c + s * (b + s * a))))
 
@@ -89,7 +89,7 @@ def _tanh_near_zero_compiled(x):  # type: ignore[no-untyped-def]
     p0, p1, p2 = -9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3
     q0, q1, q2 = 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3
 
-    def wide(x):  # type: ignore[no-untyped-def]
+    def wide(x):
         s = x * x
         return x + x * s * ((p0 * s + p1) * s + p2) / (((s + q0) * s + q1) * s + q2)
 
@@ -97,8 +97,8 @@ def _tanh_near_zero_compiled(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def hyperbolic_tangent(x, v):  # type: ignore[no-untyped-def]
-    """tanh x, given v = exp(-2|x|)."""
+def hyperbolic_tangent(x, v):
+    """Tanh x, given v = exp(-2|x|)."""
     number = type(x)
     far = (number(1) - v) / (number(1) + v)
     far = -far if x < number(0) else far
@@ -106,7 +106,7 @@ def hyperbolic_tangent(x, v):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def logistic(x):  # type: ignore[no-untyped-def]
+def logistic(x):
     """σ(x) and σ(x)σ(-x), both without cancellation."""
     number = type(x)
     one = number(1)
@@ -117,8 +117,8 @@ def logistic(x):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def activate(kind, h, slope):  # type: ignore[no-untyped-def]
-    """h ← φ(h), and slope ← φ'(h) for the activations of ``NEEDS_SLOPE``; the others' slopes follow from φ."""
+def activate(kind, h, slope):
+    """H ← φ(h), and slope ← φ'(h) for the activations of ``NEEDS_SLOPE``; the others' slopes follow from φ."""
     number = h.dtype.type
     zero, one, two, half = number(0), number(1), number(2), number(0.5)
     if kind == RELU:
@@ -170,7 +170,7 @@ def activate(kind, h, slope):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def softplus(z):  # type: ignore[no-untyped-def]
+def softplus(z):
     """log(1 + eᶻ) without overflow."""
     number = type(z)
     return (z if z > number(0) else number(0) * z) + number(math.log1p(exponential(-abs(z))))

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
+from chainrule.calculus.activations import LEAK
 from chainrule.kernel.elementary import (
     IDENTITY,
-    LEAK,
     LEAKY_RELU,
     RELU,
     activate,
@@ -41,33 +41,33 @@ LOSSES = {
 SGD, HEAVY_BALL, NESTEROV, RMSPROP, ADAM, ADAMW = range(6)
 OPTIMISERS = {name: i for i, name in enumerate(("sgd", "heavy_ball", "nesterov", "rmsprop", "adam", "adamw"))}
 
-# one row of rates per step and condition, each formed in float64: η, β₁, 1 - β₁, β₂, 1 - β₂, η/(1 - β₁ᵗ), √(1 - β₂ᵗ), ε,
-# ηλ of the decoupled decay, ηλ of the soft threshold, λ of L2, λ of the L1 subgradient
+# one row of rates per step and condition, each formed in float64: η, β₁, 1 - β₁, β₂, 1 - β₂, η/(1 - β₁ᵗ), √(1 - β₂ᵗ),
+# ε, ηλ of the decoupled decay, ηλ of the soft threshold, λ of L2, λ of the L1 subgradient
 BLOCK = 65_536  # numbers of weights that stay in the second-level cache from the error's passage to their update
 LR, BETA1, NEW1, BETA2, NEW2, CORRECTED_LR, CORRECTION, EPSILON, DECAY, THRESHOLD, L2, L1 = range(12)
 
 
 @compiled
-def padded(count, width):  # type: ignore[no-untyped-def]
+def padded(count, width):
     """The next multiple of ``width``."""
     return (count + width - 1) // width * width
 
 
 @compiled
-def row_length(count, width):  # type: ignore[no-untyped-def]
+def row_length(count, width):
     """Padded length of a row; never a multiple of 1 kB, since such rows would compete for the same cache lines."""
     length = padded(count, width)
     return length + width if length % (16 * width) == 0 else length
 
 
 @compiled
-def row(a, r, length, count):  # type: ignore[no-untyped-def]
+def row(a, r, length, count):
     """The first ``count`` numbers of row r."""
     return a[r * length : r * length + count]
 
 
 @summing
-def dot(a, b):  # type: ignore[no-untyped-def]
+def dot(a, b):
     """∑ aᵢbᵢ, by the lanes of a register."""
     total = a.dtype.type(0)
     for i in range(a.size):
@@ -76,7 +76,7 @@ def dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):  # type: ignore[no-untyped-def]
+def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):
     """Hᵀ[d, batch] at ``h0`` ← the standardised rows, by square blocks that are transposed in registers."""
     count, d = rows.size, pixels.shape[1]
     length = padded(d, width)
@@ -94,7 +94,7 @@ def gather(pixels, rows, centre, inverse, block, work, h0, batch, width):  # typ
 
 
 @summing
-def summed(a):  # type: ignore[no-untyped-def]
+def summed(a):
     """∑ aᵢ in float64, by the lanes of a register."""
     total = 0.0
     for i in range(a.size):
@@ -103,7 +103,7 @@ def summed(a):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def loss_and_slope(kind, z, y, delta, count, scratch):  # type: ignore[no-untyped-def]
+def loss_and_slope(kind, z, y, delta, count, scratch):
     """Sum of the losses; delta[k, batch] ← ∂(mean loss)/∂z for the first ``count`` samples."""
     number = z.dtype.type
     zero, half = number(0), number(0.5)
@@ -111,7 +111,7 @@ def loss_and_slope(kind, z, y, delta, count, scratch):  # type: ignore[no-untype
     outputs = z.shape[0]
     sample = scratch[3, :count]
     sample[:] = zero
-    if kind == SQUARED_ERROR or kind == OF_SIGMOID:
+    if kind in (SQUARED_ERROR, OF_SIGMOID):
         for r in range(outputs):
             for b in range(count):
                 if kind == SQUARED_ERROR:
@@ -165,8 +165,8 @@ def loss_and_slope(kind, z, y, delta, count, scratch):  # type: ignore[no-untype
 
 
 @compiled
-def through_slope(kind, h, slope, delta, scale):  # type: ignore[no-untyped-def]
-    """delta ← delta ⊙ m φ': from the sign of h where that says it all, else as stored; ``scale`` is 1/(1 - p)."""
+def through_slope(kind, h, slope, delta, scale):
+    """Delta ← delta ⊙ m φ': from the sign of h where that says it all, else as stored; ``scale`` is 1/(1 - p)."""
     zero = scale * 0
     if kind == RELU:
         for i in range(h.size):
@@ -181,8 +181,8 @@ def through_slope(kind, h, slope, delta, scale):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def drop(h, slope, uniform, least, scale, units, count, batch, stored):  # type: ignore[no-untyped-def]
-    """h ← m ⊙ h and, where slopes are stored, slope ← m ⊙ slope, with m = ``scale`` where uniform ≥ ``least``, else 0."""
+def drop(h, slope, uniform, least, scale, units, count, batch, stored):
+    """Drop units: h ← m ⊙ h, and stored slopes likewise, with m = ``scale`` where uniform ≥ ``least``, else 0."""
     zero = scale * 0
     for r in range(units):
         hr, sr = row(h, r, batch, count), row(slope, r, batch, count)
@@ -195,7 +195,7 @@ def drop(h, slope, uniform, least, scale, units, count, batch, stored):  # type:
 
 
 @compiled
-def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[no-untyped-def]
+def update(kind, w, g, first, second, rate, l2, l1, threshold):
     """One step of the optimiser on weights ``w`` with gradient ``g`` and its memory."""
     number = w.dtype.type
     zero, one = number(0), number(1)
@@ -239,9 +239,7 @@ def update(kind, w, g, first, second, rate, l2, l1, threshold):  # type: ignore[
 
 
 @compiled
-def gradient(  # type: ignore[no-untyped-def]
-    width, scratch, h0, batch, d0, turned, length, goal, g0, rows, n_out, count, alpha, beta, one
-):
+def gradient(width, scratch, h0, batch, d0, turned, length, goal, g0, rows, n_out, count, alpha, beta, one):
     """G ← βG + α Hᵀδ for some rows; a single output is a column, for which a register's lanes would stand empty."""
     if n_out > 1:
         product(
@@ -257,7 +255,7 @@ def gradient(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def train(  # type: ignore[no-untyped-def]
+def train(
     numbers, seeds, widths, weights, memory, bytes_, pixels, centre, inverse, targets, target_centre, target_inverse,
     rows, rates, uniforms, dropout, losses, scratch,
 ):  # fmt: skip
@@ -391,9 +389,7 @@ def train(  # type: ignore[no-untyped-def]
                             if first == stop:
                                 continue
                             place, size = w0[l] + first * length, (stop - first) * length
-                            l2, l1, threshold = (
-                                (zero, zero, zero) if part else (rate[L2], rate[L1], rate[THRESHOLD])
-                            )
+                            l2, l1, threshold = (zero, zero, zero) if part else (rate[L2], rate[L1], rate[THRESHOLD])
                             if optimiser == SGD and l1 == zero and threshold == zero:
                                 # W ← (1 - ηλ) W - η Hᵀδ in one go
                                 gradient(
@@ -413,7 +409,7 @@ def train(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def scratch_size(widths, count, width):  # type: ignore[no-untyped-def]
+def scratch_size(widths, count, width):
     """Numbers of working memory that ``train`` needs, at most."""
     batch, last = row_length(count, width), widths.size - 1
     size, weights, longest = 0, 0, padded(widths[0], width)

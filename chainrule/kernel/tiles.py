@@ -148,10 +148,8 @@ def _at(context: Any, builder: Builder, array_type: types.Array, array: ir.Value
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def tile(  # type: ignore[no-untyped-def]
-    typing_context, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta
-):
+@intrinsic
+def tile(typing_context, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta):
     """One tile; see ``_tile_function``. Its shape is chosen when it runs, among those compiled."""
     n, t = types.int64, a.dtype
     signature = types.void(n, n, a, n, n, n, b, n, n, c, n, n, n, t, t)
@@ -183,8 +181,8 @@ def tile(  # type: ignore[no-untyped-def]
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def transpose_block(typing_context, a, a0, a_row, b, b0, b_row):  # type: ignore[no-untyped-def]
+@intrinsic
+def transpose_block(typing_context, a, a0, a_row, b, b0, b_row):
     """B ← Aᵀ for one square block of as many rows as a register has lanes, by log₂ exchanges of halves."""
     n = types.int64
 
@@ -229,8 +227,8 @@ def _transpose_function(module: ir.Module, scalar: ir.Type) -> ir.Function:
     return function
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def power_of_two(typing_context, shifted):  # type: ignore[no-untyped-def]
+@intrinsic
+def power_of_two(typing_context, shifted):
     """2ⁿ from n + 1.5·2^(mantissa bits): its low bits are n, and moved into the exponent they are 2ⁿ."""
 
     def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
@@ -243,8 +241,8 @@ def power_of_two(typing_context, shifted):  # type: ignore[no-untyped-def]
     return shifted(shifted), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def subnormals_are_zero(typing_context):  # type: ignore[no-untyped-def]
+@intrinsic
+def subnormals_are_zero(typing_context):
     """From here on this thread takes subnormal numbers for zero (x86); returns what ``floating_control`` restores."""
 
     def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
@@ -260,8 +258,8 @@ def subnormals_are_zero(typing_context):  # type: ignore[no-untyped-def]
     return types.int32(), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def floating_control(typing_context, before):  # type: ignore[no-untyped-def]
+@intrinsic
+def floating_control(typing_context, before):
     """The thread's floating-point settings as they were."""
 
     def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
@@ -301,9 +299,7 @@ def summing(function: Callable[..., Any]) -> Any:
 
 
 @compiled
-def product(  # type: ignore[no-untyped-def]
-    width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one, group
-):
+def product(width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one, group):
     """C ← βC + αAB, C of ``rows`` × (``vectors`` · ``width``) numbers; A[i, k] = a[a0 + i·a_row + k·a_term], and so on.
 
     ``group`` panels of the right factor are visited for each stripe of the left one: 1 where the left one is smaller.

@@ -1,4 +1,4 @@
-"""Training a network as if it were linear in its parameters: the solution for a fixed tangent kernel, and ReLU's kernel."""
+"""Training as if a network were linear in its parameters: the solution for a fixed tangent kernel; ReLU's kernel."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -72,7 +72,8 @@ def relu_kernels(
     r"""NNGP and NTK of infinitely wide ReLU networks, by the arc-cosine recursion in closed form.
 
     .. math::
-        \mathbb E[\mathrm{relu}(u)\,\mathrm{relu}(v)] = \tfrac{\sqrt{q q'}}{2\pi} (\sin\theta + (\pi - \theta)\cos\theta),
+        \mathbb E[\mathrm{relu}(u)\,\mathrm{relu}(v)]
+        = \tfrac{\sqrt{q q'}}{2\pi} (\sin\theta + (\pi - \theta)\cos\theta),
         \qquad \mathbb P(u > 0, v > 0) = \tfrac{\pi - \theta}{2\pi}, \qquad \cos\theta = c
 
     The same numbers as ``kernel.matrices`` with ReLU, for thousands of rows.

@@ -26,12 +26,14 @@ def python(program: str, store: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_reference_engine_takes_over(tmp_path: Path) -> None:
+    """The default engine is then the reference, and says why."""
     done = python(WITHOUT + TRAIN, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("torch | numba cannot be used (")
 
 
 def test_the_command_line_says_why_it_is_slower(tmp_path: Path) -> None:
+    """One line on stderr; the result is the same."""
     done = python(WITHOUT + CLI, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "note: numba cannot be used (" in done.stderr

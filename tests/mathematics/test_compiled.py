@@ -1,4 +1,4 @@
-"""The compiled engine against the reference, its functions against the mathematical library, its products against numpy."""
+"""The compiled engine against the reference, its functions against exact ones, its products against numpy."""
 
 import math
 
@@ -76,6 +76,7 @@ def test_trajectories_equal_those_of_the_reference(base: Condition, dtype: str) 
 
 
 def test_how_a_training_is_cut_into_segments_changes_no_bit() -> None:
+    """Observing more often changes nothing, schedules, memory and dropout included."""
     condition = msgspec.structs.replace(CLASSES, optimiser="adam", dropout=0.3, schedule="cosine", steps=40)
     whole, parts = compiled(pair(condition), 40), pair(condition)
     for steps in (1, 2, 30, 7):
@@ -85,12 +86,14 @@ def test_how_a_training_is_cut_into_segments_changes_no_bit() -> None:
 
 
 def test_a_member_has_the_same_bits_in_any_company() -> None:
+    """One seed alone ends where it ends among six members."""
     condition = msgspec.structs.replace(CLASSES, dropout=0.3)
     alone = compiled(initial(assemble((condition,), (1001,))), 30)
     assert torch.equal(flatten(alone.params)[0, 0], flatten(compiled(pair(condition), 30).params)[0, 1])
 
 
 def test_a_diverged_member_is_seen_at_the_same_step_and_leaves_its_neighbours_alone() -> None:
+    """NaN stays in its member, and is seen when the reference sees it."""
     calm = msgspec.structs.replace(NUMBERS, dtype="float64", steps=60)
     wild = msgspec.structs.replace(calm, lr=1e6)
     reference = manual(initial(assemble((calm, wild), (1000, 1001))), 60)
@@ -123,6 +126,7 @@ def test_activations_to_a_few_units_in_the_last_place(activation: str, dtype: ty
 
 
 def test_activations_show_what_is_not_a_number() -> None:
+    """NaN in, NaN out: a diverged network must be seen."""
     for activation, number in elementary.NUMBERS.items():
         value, slope = np.full(5, np.nan), np.zeros(5)
         elementary.activate(number, value, slope)
@@ -133,12 +137,14 @@ def test_activations_show_what_is_not_a_number() -> None:
 
 @njit
 def exponentials(x, result):  # type: ignore[no-untyped-def]
+    """The exponential of every entry."""
     for i in range(x.size):
         result[i] = elementary.exponential(x[i])
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(np.float32, -87, 88), (np.float64, -708, 709)])
 def test_the_exponential_over_its_whole_range(dtype: type, low: int, high: int) -> None:
+    """Within two units in the last place of extended precision; 0, infinity and NaN at the ends."""
     x = np.concatenate([np.linspace(low, high, 100_001), [-np.inf, np.inf, np.nan, 0]]).astype(dtype)
     result = np.empty_like(x)
     exponentials(x, result)
@@ -174,6 +180,7 @@ def test_products_of_every_shape_of_tile(dtype: type) -> None:
 
 
 def test_a_product_that_replaces_does_not_read_what_it_replaces() -> None:
+    """With β = 0 an old NaN is overwritten."""
     width = tiles.LANES[64]
     c = np.full(width, np.nan)
     tiles.product(width, np.ones(1), 0, 1, 1, np.ones(width), 0, width, c, 0, width, 1, 1, 1, 1.0, 0.0, 1.0, 1)
@@ -181,6 +188,7 @@ def test_a_product_that_replaces_does_not_read_what_it_replaces() -> None:
 
 
 def test_the_transpose_of_a_block() -> None:
+    """Exactly the transpose."""
     for dtype in (np.float32, np.float64):
         width = tiles.LANES[np.dtype(dtype).itemsize * 8]
         a = np.arange(width * width, dtype=dtype)
@@ -191,6 +199,7 @@ def test_the_transpose_of_a_block() -> None:
 
 @njit
 def transpose(a, b, width):  # type: ignore[no-untyped-def]
+    """One block."""
     tiles.transpose_block(a, 0, width, b, 0, width)
 
 
@@ -198,6 +207,7 @@ def transpose(a, b, width):  # type: ignore[no-untyped-def]
     "variant", [{"batch_norm": True}, {"input_noise": 0.1}, {"gradient_noise": 0.1}], ids=lambda v: next(iter(v))
 )
 def test_what_is_not_compiled_is_trained_by_the_reference(variant: dict[str, object]) -> None:
+    """Batch normalisation and noise take the reference engine."""
     state = pair(msgspec.structs.replace(CLASSES, **variant))
     assert not covers(state.cohort)
     assert engine_for(state) is manual
@@ -205,5 +215,6 @@ def test_what_is_not_compiled_is_trained_by_the_reference(variant: dict[str, obj
 
 
 def test_every_row_of_the_tables_has_a_number() -> None:
+    """A new activation or optimiser must be written into the kernel too."""
     assert set(elementary.NUMBERS) == set(ACTIVATIONS)
     assert set(segment.OPTIMISERS) == set(OPTIMISERS)

@@ -18,7 +18,7 @@ def rows(name: str, *shape: int) -> np.ndarray:
 
 
 def test_trajectory_is_the_recursion_of_descent() -> None:
-    """f ← f - ηΘ(f - y) and f' ← f' - ηΘ'(f - y), step by step, to 1e-12; a kernel of rank 3 of 5 included."""
+    """Step by step f ← f - ηΘ(f - y) and f' ← f' - ηΘ'(f - y), to 1e-12; a kernel of rank 3 of 5 included."""
     features, new = rows("features", 5, 3), rows("new", 4, 3)
     theta, cross = features @ features.T, new @ features.T
     f, g, y = rows("start", 5), rows("start new", 4), rows("targets", 5)

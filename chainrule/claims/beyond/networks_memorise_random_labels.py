@@ -110,7 +110,7 @@ def test_accuracy(run: Run) -> np.ndarray:
 
 
 def log_steps(run: Run) -> np.ndarray:
-    """ln of the steps until no training row is wrong [C, S, 1]."""
+    """Logarithm of the steps until no training row is wrong [C, S, 1]."""
     return run.readings["trial"][:, :, 0, 2:3]
 
 

@@ -48,7 +48,7 @@ ALLOWED = 0.05  # of ŵ ln(t₂/t₁), by which w may miss it
 
 
 def inverse_of_time(case: Case) -> list[float]:
-    """d ln L / d ln t."""
+    """Slope of ln L against ln t."""
     return [-1.0]
 
 
@@ -66,7 +66,7 @@ def bound(case: Case) -> list[float]:
 
 
 def flow(rows: np.ndarray, loss: str) -> np.ndarray:
-    """w at t = 1, 10, …, 10¹² from w = 0 at t = 0, by gradient flow in ln t; rows are y_i x_i [13, 2]."""
+    """Weights at t = 1, 10, …, 10¹² from w = 0 at t = 0, by gradient flow in ln t; rows are y_i x_i [13, 2]."""
     gram, mean = rows.T @ rows / len(rows), rows.mean(0)
 
     def slope(log_time: float, w: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def flow(rows: np.ndarray, loss: str) -> np.ndarray:
 
 
 def descent(rows: np.ndarray) -> np.ndarray:
-    """w after 1, 10, …, 10⁴ steps of gradient descent at η = 1, by backpropagation, and there it stays [13, 2]."""
+    """Weights after 1, 10, …, 10⁴ steps of gradient descent at η = 1, by backpropagation; then they stay [13, 2]."""
     goal = Objective(LOSSES["binary_cross_entropy"], ACTIVATIONS["identity"])
     x, y = torch.from_numpy(rows), torch.ones(len(rows), 1, dtype=torch.float64)
     w, none = torch.zeros(2, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
@@ -105,7 +105,9 @@ def separation(case: Case, draw: Draw) -> np.ndarray:
     losses = np.logaddexp(0, -path @ rows.T).mean(1)
     lengths = np.linalg.norm(path, axis=1)
     centroid = rows.mean(0)
-    goal = w_hat if case["direction"] == "largest margin" else centroid * np.linalg.norm(w_hat) / np.linalg.norm(centroid)
+    goal = (
+        w_hat if case["direction"] == "largest margin" else centroid * np.linalg.norm(w_hat) / np.linalg.norm(centroid)
+    )
     early, late = (2, 4) if case["method"] == "descent" else (LATE, len(DECADES) - 1)
     way = (late - early) * np.log(10) * goal
     miss = np.linalg.norm(path[late] - path[early] - way) / np.linalg.norm(way)
@@ -117,7 +119,7 @@ def separation(case: Case, draw: Draw) -> np.ndarray:
     return np.concatenate([[slope, growth, miss], losses, scaled, angle, x.ravel(), y, w_hat])
 
 
-EVEN = {"labels": "separable", "loss": "logistic", "method": "flow", "direction": "largest margin"}
+EVEN: Case = {"labels": "separable", "loss": "logistic", "method": "flow", "direction": "largest margin"}
 quick = Trials((EVEN,), seeds=12, trial=separation)
 full = replace(quick, seeds=40)
 mixed = replace(quick, cases=({**EVEN, "labels": "not separable"},))
@@ -183,7 +185,7 @@ def length_by_time(c: Comparison) -> Figure:
     marks = (by_time(c, "length"), mean_by_time(c, "length"),
              Line(numbers(t[1:]), numbers(np.log(t[1:]) + offset), label="predicted slope 1", dashed=True))  # fmt: skip
     return Figure((Panel(marks, x="time t of gradient flow [1]", y="margin × length, γ|w| [1]", log="x"),),
-                  "The length of the weights grows by 1/γ for each unit of ln t, γ being the largest margin.")  # fmt: skip
+                  "The length of the weights grows by 1/γ for each unit of ln t; γ is the largest margin.")  # fmt: skip
 
 
 def direction(c: Comparison) -> Figure:
@@ -204,8 +206,9 @@ def direction(c: Comparison) -> Figure:
             Panel((*plane, *lines), x="x₁ [1]", y="x₂ [1]"),
             Panel(angle, x="time t of gradient flow [1]", y="angle from w to ŵ [rad]", log="xy"),
         ),
-        "Left: the rows of the seed with the widest margin, the line of largest margin, and the margin (dashed). Right: the angle between the "
-        "weights and ŵ in all seeds; it closes like 1/ln t, so slowly that twelve decades leave a part of it.",
+        "Left: the rows of the seed with the widest margin, the line of largest margin, and the margin (dashed). "
+        "Right: the angle between the weights and ŵ in all seeds; it closes like 1/ln t, so slowly that twelve decades "
+        "leave a part of it.",
     )
 
 

@@ -5,17 +5,17 @@ outputs at the training rows then move by
 
     f ← f - η Θ (f - y),    Θ(x, x') = ∑_p ∂f(x)/∂ω_p ∂f(x')/∂ω_p
 
-and were Θ constant, this would be a linear model with a solution in closed form. For width n → ∞ it is constant: each of
-the many weights moves so little that the gradient of f does not change. In numbers, at equal training loss,
+and were Θ constant, this would be a linear model with a solution in closed form. For width n → ∞ it is constant: each
+of the many weights moves so little that the gradient of f does not change. In numbers, at equal training loss,
 
     sup_t |f - f_lin|,  |Θ_T - Θ_0|/|Θ_0|  fall at least as n^(-1/2);
     |ω_T - ω_0|/|ω_0|  falls as n^(-1/2) with one hidden layer and as 1/n with more;
     |Θ_0 - Θ_∞|/|Θ_∞|  falls as n^(-1/2).
 
-The third is arithmetic: |ω_T - ω_0| tends to a constant, and |ω_0|² is the number of weights, ∝ n or ∝ n². The first two
-are bounds: the measured exponents lie nearer to -1, the value to be expected in expansions in 1/n, and "equal to -1/2" is
-not claimed. The last one, a central limit theorem, is for the kernel at initialisation against its infinite limit, here
-ReLU's, known in closed form.
+The third is arithmetic: |ω_T - ω_0| tends to a constant, and |ω_0|² is the number of weights, ∝ n or ∝ n². The first
+two are bounds: the measured exponents lie nearer to -1, the value to be expected in expansions in 1/n, and "equal to
+-1/2" is not claimed. The last one, a central limit theorem, is for the kernel at initialisation against its infinite
+limit, here ReLU's, known in closed form.
 
 It is the parameterisation that makes it so. With 1/n instead of 1/√n before the output (mean-field) the weights must
 move by as much as they are, and the gap does not close however wide the network: that is the control. Limits: fixed
@@ -23,10 +23,12 @@ data and fixed time while n grows; depth small against width.
 
 Source: Jacot, Gabriel & Hongler (2018), Neural tangent kernel, https://arxiv.org/abs/1806.07572; Lee, Xiao, Schoenholz,
 Bahri, Novak, Sohl-Dickstein & Pennington (2019), Wide neural networks of any depth evolve as linear models under
-gradient descent, theorem 2.1, https://arxiv.org/abs/1902.06720; Huang & Yau (2020), Dynamics of deep neural networks and
-neural tangent hierarchy, for 1/n.
+gradient descent, theorem 2.1, https://arxiv.org/abs/1902.06720; Huang & Yau (2020), Dynamics of deep neural networks
+and the neural tangent hierarchy, for 1/n.
 """
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,7 +96,7 @@ def network(width: int, case: Case, draw: Draw, name: str) -> Network:
     scales = [WEIGHT_STD**2 / n for n in sizes[:-1]]
     if case["output"] == "mean field":
         scales[-1] /= width
-    shapes = zip(sizes, sizes[1:], strict=False)
+    shapes = itertools.pairwise(sizes)
     drawn = [draw(f"{name}/{width}/{l}").standard_normal(shape) for l, shape in enumerate(shapes)]
     weights = tuple(torch.from_numpy(w * s**0.5) for w, s in zip(drawn, scales, strict=True))
     biases = tuple(torch.zeros(1, n, dtype=torch.float64) for n in sizes[1:])
@@ -135,7 +137,13 @@ def train(net: Network, x: Tensor, y: Tensor) -> tuple[float, float, float, bool
         params = Params(tuple(w - lr * TRAIN * scale * g for w, g, scale in pairs), params.biases)
     start = forward(net.params, x, net.activation).output[:, 0].numpy()
     _, linear = trajectory(
-        theta.numpy(), kernel[TRAIN:, :TRAIN].numpy(), start[:TRAIN], start[TRAIN:], y[:, 0].numpy(), lr, np.array(looks)
+        theta.numpy(),
+        kernel[TRAIN:, :TRAIN].numpy(),
+        start[:TRAIN],
+        start[TRAIN:],
+        y[:, 0].numpy(),
+        lr,
+        np.array(looks),
     )
     gap = float(np.sqrt(np.square(torch.stack(outputs).numpy() - linear).mean(1)).max())
     end = tangent_kernel(replace(net, params=params), x[:TRAIN])
@@ -242,7 +250,7 @@ def widths_of(run: Run) -> np.ndarray:
 # figures ───────────────────────────────────────────────────────────────────────────────
 
 
-def by_width(row: int, of: int, y: str, caption: str):  # type: ignore[no-untyped-def]  # Comparison → Figure
+def by_width(row: int, of: int, y: str, caption: str) -> Callable[[Comparison], Figure]:
     """One of the quantities against the width, one or two hidden layers, with the predicted slope."""
 
     def figure(c: Comparison) -> Figure:
@@ -279,7 +287,9 @@ claim = Claim(
             tolerance="an exponent of at most -0.45: a tenth for the curvature of ladders that end at n = 1024",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
-                0, 3, "sup over time of |f - f_lin| [output]",
+                0,
+                3,
+                "sup over time of |f - f_lin| [output]",
                 "Networks trained on 32 rows against their linearisations, root mean square over 64 new rows: the gap "
                 "closes with the width, faster than the bound. Geometric mean and range of the seeds.",
             ),
@@ -297,7 +307,9 @@ claim = Claim(
             tolerance="an exponent of at most -0.45, as for the gap",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
-                1, 3, "|Θ_T - Θ_0| / |Θ_0| [1]",
+                1,
+                3,
+                "|Θ_T - Θ_0| / |Θ_0| [1]",
                 "By how much the tangent kernel changes in training to the same loss. Geometric mean and range of the "
                 "seeds.",
             ),
@@ -315,7 +327,9 @@ claim = Claim(
             tolerance="narrow networks move farther; prototype -.41 ± .04 and -.93 ± .05 at equal time",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
-                2, 3, "|ω_T - ω_0| / |ω_0| [1]",
+                2,
+                3,
+                "|ω_T - ω_0| / |ω_0| [1]",
                 "By how much the weights change in training to the same loss, relative to their length. Geometric mean "
                 "and range of the seeds.",
             ),
@@ -333,7 +347,9 @@ claim = Claim(
             tolerance="as for the weights; eight networks of each width in a seed",
             control=mistaken(minus_one, "1/n, the size of a bias and not of a fluctuation"),
             figure=by_width(
-                0, 1, "|Θ_0 - Θ_∞| / |Θ_∞| [1]",
+                0,
+                1,
+                "|Θ_0 - Θ_∞| / |Θ_∞| [1]",
                 "Kernels of random ReLU networks against that of infinite width, known in closed form, on 32 rows. "
                 "Geometric mean and range of the seeds.",
             ),

@@ -26,6 +26,7 @@ https://arxiv.org/abs/1606.05340
 """
 
 from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def correlations(case: Case, draw: Draw) -> np.ndarray:
     """Random tanh networks of 24 layers, pairs of inputs of length q* with c = 0.3 and 0.998, float32."""
     width, networks, pairs = int(case["width"]), int(case["networks"]), int(case["pairs"])
     stds, bias_std = weight_stds(case), float(case["bias_std"])
-    lengths = torch.tensor([fixed_point_length(TANH, std, bias_std) for std in stds], dtype=torch.float32)
+    lengths = torch.tensor([settled(std, bias_std) for std in stds], dtype=torch.float32)
     scale = torch.tensor(stds, dtype=torch.float32)[:, None, None, None]
 
     def drawn(purpose: str, *shape: int) -> torch.Tensor:
@@ -106,6 +107,9 @@ def correlations(case: Case, draw: Draw) -> np.ndarray:
         )
         missing.append(apart(z))
     return torch.stack(missing, dim=-1).numpy().ravel()  # [far and near, σ_w, layer]
+
+
+settled = cache(partial(fixed_point_length, TANH))  # q* by σ_w and σ_b: asked for by every replica
 
 
 def apart(z: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def table(case: Case, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
     """Inputs [N, 10] and standardised targets [N, 1] of a case."""
     if case["data"] == "isotropic":
         x = draw("inputs").standard_normal((400, 10))
-        y = x @ draw("teacher").standard_normal((10, 1))
+        y = x @ draw("teacher").standard_normal((10, 1)) + draw("noise").standard_normal((400, 1))
     else:
         data = dataset.load("diabetes")
         x, y = data.x.astype(np.float64), data.y
@@ -73,7 +73,7 @@ def tuned(case: Case, draw: Draw) -> np.ndarray:
     )
     order = np.concatenate([draw("batch order").permutation(len(x)) for _ in range(STEPS * BATCH // len(x) + 1)])
     optimiser, lr = OPTIMISERS[str(case["optimiser"])], torch.from_numpy(RATES).reshape(-1, 1, 1)
-    hyper = {**HYPER, "lr": lr}
+    hyper: dict[str, Tensor | float] = {**HYPER, "lr": lr}
     memory = [{slot: torch.zeros_like(t) for slot in optimiser.slots} for t in params.tensors()]
     losses = [loss_of(params, x, y, goal)]  # at every tenth step
     for t in range(1, STEPS + 1):
@@ -98,7 +98,9 @@ def loss_of(params: Params, x: Tensor, y: Tensor, goal: Objective) -> Tensor:
 
 def pair(data: str, model: str = "tanh") -> Trials:
     """Momentum and Adam on some data."""
-    cases = tuple({"optimiser": name, "data": data, "model": model} for name in ("heavy_ball", "adam"))
+    cases: tuple[Case, ...] = tuple(
+        {"optimiser": name, "data": data, "model": model} for name in ("heavy_ball", "adam")
+    )
     return Trials(cases, seeds=20, trial=tuned, data=("diabetes",))
 
 
@@ -108,7 +110,7 @@ raw, isotropic = pair("raw scales"), pair("isotropic", "linear")
 
 
 def early_loss(run: Run) -> np.ndarray:
-    """ln of the training loss at step 50 at the best rate [C, S, 1]."""
+    """Logarithm of the training loss at step 50 at the best rate [C, S, 1]."""
     return run.readings["trial"][:, :, 0, :1]
 
 
@@ -134,8 +136,8 @@ def race(c: Comparison) -> Figure:
     here = (lowest, float(c.curves("loss", 0)[:, 0].max()))
     marks.append(Line((EARLY, EARLY), here, label="compared here", colour=6, dashed=True))
     panel = Panel(tuple(marks), x="step", y="training loss [½ squared error]", log="y")
-    return Figure((panel,), "Diabetes, features centred but on their raw scales, from 0.5 to 35: momentum and Adam, each "
-                  "at the best of seven rates for every seed. Median and range of the seeds.")  # fmt: skip
+    return Figure((panel,), "Diabetes, features centred but on their raw scales, from 0.5 to 35: momentum and Adam, "
+                  "each at the best of seven rates for every seed. Median and range of the seeds.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

@@ -51,7 +51,7 @@ def widths(case: Case) -> list[int]:
 
 
 def endings(case: Case, draw: Draw) -> np.ndarray:
-    """24 tanh networks 64-h-10 of each width from different weights, full-batch descent at 0.5 on the same 200 digits."""
+    """24 tanh networks 64-h-10 of each width, each from its own weights, full-batch descent at 0.5 on 200 digits."""
     first = int(draw("weights").integers(2**40))  # each network has a replica, hence weights, of its own
     replicas = range(first, first + INITS)
     losses = []
@@ -89,7 +89,7 @@ def losses(run: Run) -> dict[str, np.ndarray]:
     """Losses at the end of all networks, widths of the case [C, S, K]."""
     ends = run.readings["trial"][:, :, 0, 1:]
     (case,) = run.conditions
-    h = np.array(widths(case), dtype=float)  # type: ignore[arg-type]  # a case, not a condition
+    h = np.array([float(n) for n in widths(case)])  # type: ignore[arg-type]  # a case, not a condition
     return {"losses": ends, "widths": np.broadcast_to(h, (*ends.shape[:2], len(h)))}
 
 

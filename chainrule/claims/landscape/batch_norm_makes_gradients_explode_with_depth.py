@@ -23,6 +23,7 @@ Source: Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz (2019), A mean field 
 https://arxiv.org/abs/1902.08129
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -64,7 +65,7 @@ def gradients(case: Case, draw: Draw) -> np.ndarray:
     std = (2.0 if case["activation"] == "relu" else 1.0) ** 0.5 * width**-0.5  # He's weights; σ_w = 1 for linear units
     weights = tuple(
         torch.from_numpy(draw(f"weights/{l}").standard_normal((m, n), dtype=np.float32) * np.float32(std))
-        for l, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False))
+        for l, (m, n) in enumerate(itertools.pairwise(sizes))
     )
     row = torch.zeros(1, width)
     hidden = (row,) * DEPTH if case["normalised"] == "yes" else ()
@@ -79,7 +80,7 @@ def gradients(case: Case, draw: Draw) -> np.ndarray:
     return np.concatenate([[np.exp(-np.polyfit(layers[fitted], log[fitted], 1)[0])], log - log[-1]])
 
 
-even = {"activation": "relu", "normalised": "yes", "width": 300.0, "batch": 512.0}
+even: Case = {"activation": "relu", "normalised": "yes", "width": 300.0, "batch": 512.0}
 quick = Trials((even,), seeds=8, trial=gradients)
 full = replace(quick, cases=({**even, "width": 1000.0, "batch": 256.0}, {**even, "width": 1000.0}), seeds=20)
 
@@ -100,7 +101,7 @@ def factor(run: Run) -> np.ndarray:
 
 
 def by_layer(run: Run) -> dict[str, np.ndarray]:
-    """ln of the squared gradient of every layer over that of the last [C, S, 20]."""
+    """Logarithm of the squared gradient of every layer over that of the last [C, S, 20]."""
     return {"gradient": run.readings["trial"][:, :, 0, 1:]}
 
 
@@ -119,8 +120,8 @@ def gradient_by_layer(c: Comparison) -> Figure:
     law = c.predicted[0, 0] ** (DEPTH - layers)
     marks.append(Line(numbers(layers), numbers(law), label=f"predicted, {c.predicted[0, 0]:.4g} a layer", dashed=True))
     panel = Panel(tuple(marks), x="layer", y="|∂L/∂z|², last layer 1 [1]", log="y")
-    return Figure((panel,), "Networks of 20 hidden layers with batch normalisation, before training: squared gradients "
-                  "by layer, which backpropagation passes from right to left. Mean and range of the seeds.")  # fmt: skip
+    return Figure((panel,), "Networks of 20 hidden layers with batch normalisation, before training: squared "
+                  "gradients by layer, which backpropagation passes from right to left. Mean and range.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

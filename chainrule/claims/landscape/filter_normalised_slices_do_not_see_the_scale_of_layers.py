@@ -14,8 +14,8 @@ With w_j the direction is multiplied by α in the first layer and by 1/α in the
 is once more the same function as at α = 1, for every x, along lines and in planes. One may also normalise [w_j, b_j]
 jointly in hidden layers; in the last, whose bias does not scale with W₂, this would break the invariance.
 
-What such a picture shows is an average: over random directions dᵀHd has the mean ∑ d̂²_p H_pp, a weighted trace, in which
-a few negative or very large curvatures among thousands do not show. A convex slice does not mean a convex loss.
+What such a picture shows is an average: over random directions dᵀHd has the mean ∑ E[d_p²] H_pp, a weighted trace, in
+which a few negative or very large curvatures among thousands do not show. A convex slice does not mean a convex loss.
 
 The invariance is that of ReLU: with tanh there is none, and a control says so. The second difference is dᵀHd where the
 loss has a second derivative: with ReLU, within any h that is worth a picture some units change side at some rows, and
@@ -124,7 +124,9 @@ def bends(state: State) -> Float[Tensor, "C S 2 K"]:
     cohort = state.cohort
     x, y = cohort.inputs(cohort.train), cohort.targets(cohort.train)
     d = filter_normalised(draws(state), state.params)
-    values = line_slice(landscape(state), flatten(state.params).expand_as(d), d, torch.tensor([-STEP, 0.0, STEP], dtype=torch.float64))
+    values = line_slice(
+        landscape(state), flatten(state.params).expand_as(d), d, torch.tensor([-STEP, 0.0, STEP], dtype=torch.float64)
+    )
     second = (values[..., 0] - 2 * values[..., 1] + values[..., 2]) / STEP**2
     form = (d * hessian_product(state.params, x, y, cohort.objective)(d.contiguous())).sum(-1)
     return torch.stack([second, form]).permute(2, 3, 0, 1)
@@ -197,16 +199,20 @@ def on_a_line(c: Comparison) -> Figure:
         found: list[Mark] = [Line(numbers(LINE), numbers(curves[0]), label="α = 1", colour=0)]
         for i, alpha in enumerate(SCALES):
             every = slice(i, None, 2) if name == "lines" else slice(None)
-            found.append(Points(numbers(LINE[every]), numbers(curves[i + 1, every]), label=f"α = {alpha:g}", colour=i + 1))
+            found.append(
+                Points(numbers(LINE[every]), numbers(curves[i + 1, every]), label=f"α = {alpha:g}", colour=i + 1)
+            )
         return tuple(found)
 
     return Figure(
         (
             Panel(marks("lines"), x="step x [length of the weights]", y="training loss [nat]", title="normalised"),
-            Panel(marks("plain"), x="step x [standard normal entries]", y="training loss [nat]", title="not normalised"),
+            Panel(
+                marks("plain"), x="step x [standard normal entries]", y="training loss [nat]", title="not normalised"
+            ),
         ),
-        "A trained ReLU network, the loss along one random direction: with filter normalisation networks that differ by "
-        "a factor α between their layers show the same slice, without it they do not (one seed).",
+        "A trained ReLU network, the loss along one random direction: with filter normalisation networks that differ "
+        "by a factor α between their layers show the same slice, without it they do not (one seed).",
     )
 
 
@@ -229,11 +235,11 @@ def second_against_form(c: Comparison) -> Figure:
     """Second differences against dᵀHd."""
     second, form = (c.curves(name, 0).ravel() for name in ("second", "form"))
     ends = (float(form.min()), float(form.max()))
-    marks = (Line(ends, ends, label="predicted: equal"),
-             Dots(numbers(form), numbers(second), label="measured, five directions for each seed", colour=1))  # fmt: skip
+    measured = Dots(numbers(form), numbers(second), label="measured, five directions for each seed", colour=1)
+    marks = (Line(ends, ends, label="predicted: equal"), measured)
     panel = Panel(marks, x="dᵀHd by a Hessian product [nat]", y="second difference of the slice [nat]")
-    return Figure((panel,), "The curvature of a slice at the network is dᵀHd, for filter-normalised random directions d "
-                  "of trained tanh networks 64-32-10.")  # fmt: skip
+    return Figure((panel,), "The curvature of a slice at the network is dᵀHd, for filter-normalised random directions "
+                  "d of trained tanh networks 64-32-10.")  # fmt: skip
 
 
 # decision ──────────────────────────────────────────────────────────────────────────────

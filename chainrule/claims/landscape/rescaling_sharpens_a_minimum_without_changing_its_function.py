@@ -23,6 +23,7 @@ Source: Dinh, Pascanu, Bengio & Bengio (2017), Sharp minima can generalize for d
 of rectified networks and Hessian-based measures, https://arxiv.org/abs/1703.04933
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ from chainrule.evidence.rules import agrees, exact
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import State
 from chainrule.experiment.observe import outputs
-from chainrule.experiment.protocol import Protocol, Run
+from chainrule.experiment.protocol import Instrument, Protocol, Run
 from chainrule.measure.curvature import top_eigenvalues
 from chainrule.randomness import stream
 
@@ -115,7 +116,9 @@ def sharpness(state: State) -> Float[Tensor, "C S K"]:
     """λ_max of the Hessian of the training loss at every α, then at α = 1, then of the blocks H₁₁ and H₂₂."""
     cohort, params = state.cohort, state.params
     x, y = cohort.inputs(cohort.train), cohort.targets(cohort.train)
-    starts = np.stack([stream(r, "sharpness start").standard_normal(flatten(params).shape[-1]) for r in cohort.replicas])
+    starts = np.stack(
+        [stream(r, "sharpness start").standard_normal(flatten(params).shape[-1]) for r in cohort.replicas]
+    )
     start = torch.from_numpy(starts).expand_as(flatten(params)).contiguous()
 
     def top(at: Params, within: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ def sharpness(state: State) -> Float[Tensor, "C S K"]:
 
 
 network = Condition(widths=(64, 32, 10), n_train=200, lr=0.1, steps=400, dtype="float64")
-look = {"change": change_of_outputs, "law": error_of_law, "sharpness": sharpness}
+look: dict[str, Instrument] = {"change": change_of_outputs, "law": error_of_law, "sharpness": sharpness}
 quick = Protocol((network,), seeds=10, observe=look)
 full = replace(quick, seeds=20)
 tanh = Condition(widths=(64, 32, 10), activation="tanh", n_train=200, lr=0.1, steps=400, dtype="float64")
@@ -165,7 +168,7 @@ def sharpnesses(run: Run) -> dict[str, np.ndarray]:
 # figures ───────────────────────────────────────────────────────────────────────────────
 
 
-def error_by_scale(what: str, caption: str):  # type: ignore[no-untyped-def]  # Comparison → Figure, said by Part
+def error_by_scale(what: str, caption: str) -> Callable[[Comparison], Figure]:
     """The largest error of all seeds at each α, with the tolerance."""
 
     def figure(c: Comparison) -> Figure:

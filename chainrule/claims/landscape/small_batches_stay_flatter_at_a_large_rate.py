@@ -6,9 +6,9 @@ eigenvector of curvature λ the mean square deviation obeys, on a quadratic,
 
     E x² ← ((1 - ηλ)² + η² s/B) E x² + noise
 
-where s is the spread of the curvature from row to row. It grows for some λ < 2/η, the smaller B the smaller. What is not
-stable is left, so training with small batches stays where λ is smaller. How much smaller no formula says: the claim is
-a direction, λ at full batch more than 1.3 times λ at B = 16.
+where s is the spread of the curvature from row to row. It grows for some λ < 2/η, the smaller B the smaller. What is
+not stable is left, so training with small batches stays where λ is smaller. How much smaller no formula says: the claim
+is a direction, λ at full batch more than 1.3 times λ at B = 16.
 
 It is a statement about rates so large that full batches reach their edge. Far from it all batch sizes follow the same
 path, that of gradient flow, and at equal training loss the sharpness is the same: that is the control. "Large batches
@@ -19,8 +19,6 @@ Source: Keskar, Mudigere, Nocedal, Smelyanskiy & Tang (2017), On large-batch tra
 gap and sharp minima, https://arxiv.org/abs/1609.04836; for the stability of noisy descent, Wu, Ma & E (2018), How SGD
 selects the global minima in over-parameterized learning: a dynamical stability perspective.
 """
-
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -91,7 +89,7 @@ far_full = Protocol(grid(calm_large, {"batch": (0, 128, 16)}), seeds=20, observe
 
 
 def log_sharpness(run: Run) -> np.ndarray:
-    """ln of the median sharpness over the last 40 % of the steps; with cross-entropy ln λ at loss 0.05 [C, S, 1]."""
+    """Logarithm of the median sharpness over the last 40 % of the steps; with cross-entropy at loss 0.05 [C, S, 1]."""
     values = np.log(run.readings["sharpness"][:, :, 1:])
     if run.conditions[0].loss == "cross_entropy":  # type: ignore[union-attr]  # conditions, not cases
         return at_equal_loss(values, np.log(run.readings["loss"][:, :, 1:]))
@@ -122,7 +120,7 @@ def courses(run: Run) -> dict[str, np.ndarray]:
     """Sharpness by step, with η and the batch [C, S, T]."""
     shape = (*run.diverged_at.shape, 1)
     steps = np.broadcast_to(np.array(run.steps, dtype=float), run.readings["loss"].shape)
-    batch = np.array([c.batch or c.n_train for c in run.conditions], dtype=float)  # type: ignore[union-attr]
+    batch = np.array([float(c.batch or c.n_train) for c in run.conditions])  # type: ignore[union-attr]
     return {
         "step": steps,
         "sharpness": run.readings["sharpness"],

@@ -1,0 +1,127 @@
+r"""At equal training loss, networks trained with full batches err more on new rows than with batches of 16.
+
+This is the second half of what is taught on batch size, "large batches find sharp minima, and these generalise worse",
+tested as it stands and expected to fail on these data. The first half holds at large rates (C8). For the second there is
+no theorem: far from the edge of stability all batch sizes follow the path of gradient flow, at equal training loss they
+have arrived at the same place, and there is nothing for the error on new rows to differ by. Published gaps come from
+training of fixed length, with convolutions and augmentation, in which small batches make more steps and more noise.
+
+Judged is the logarithm of the loss on rows that nothing was fitted to or chosen by, read where the training loss passes
+0.05, paired by seed: full batches against batches of 16 at the same rate. "Worse" is to mean by more than 5 %. The
+control removes the effect: full batches at two nearly equal rates, which follow the same path.
+
+Limits: small tanh networks on digits at one small rate. A refutation says that the sentence is not true in general; it
+does not say that batch size never matters.
+
+Source: Keskar, Mudigere, Nocedal, Smelyanskiy & Tang (2017), On large-batch training for deep learning: generalization
+gap and sharp minima, https://arxiv.org/abs/1609.04836; against it, Hoffer, Hubara & Soudry (2017), Train longer,
+generalize better, https://arxiv.org/abs/1705.08741
+"""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from chainrule.evidence.claim import Claim, Part, broken
+from chainrule.evidence.comparison import Comparison
+from chainrule.evidence.figure import Band, Figure, Line, Mark, Panel, Points, numbers
+from chainrule.evidence.rules import differs
+from chainrule.experiment.condition import Condition, grid
+from chainrule.experiment.observe import training_loss, validation_loss
+from chainrule.experiment.protocol import Instrument, Protocol, Run, Schedule
+
+MARGIN = float(np.log(1.05))
+EQUAL_LOSS = 0.05  # training loss at which the runs are compared [nat]
+BATCHES = (0, 128, 16)  # 0: all rows
+
+# prediction ────────────────────────────────────────────────────────────────────────────
+
+
+def direction_only(c: Condition) -> list[float]:
+    """No formula gives the loss on new rows."""
+    return [0.0]
+
+
+# protocol ──────────────────────────────────────────────────────────────────────────────
+
+look: dict[str, Instrument] = {"training": training_loss, "new": validation_loss}
+network = Condition(
+    widths=(64, 48, 48, 10), activation="tanh", initialiser="lecun_normal", n_train=400, lr=0.1, steps=500
+)
+large = msgspec.structs.replace(network, widths=(64, 64, 64, 10), n_train=800, steps=800)
+quick = Protocol(grid(network, {"batch": BATCHES}), seeds=20, observe=look, at=Schedule(every=20))
+full = Protocol(grid(large, {"batch": BATCHES}), seeds=100, observe=look, at=Schedule(every=20))
+same, same_full = (
+    replace(protocol, conditions=grid(c, {"batch": (0,), "lr": (0.1, 0.101, 0.099)}))
+    for protocol, c in ((quick, network), (full, large))
+)
+
+# measurement ───────────────────────────────────────────────────────────────────────────
+
+
+def log_new_loss(run: Run) -> np.ndarray:
+    """Logarithm of the loss on new rows where the training loss passes 0.05; NaN if it does not [C, S, 1]."""
+    training, new = (np.log(run.readings[name]) for name in ("training", "new"))
+    found = np.full((*training.shape[:2], 1), np.nan)
+    for place in np.ndindex(*training.shape[:2]):
+        falling = np.minimum.accumulate(training[place])[::-1]
+        if falling[0] <= np.log(EQUAL_LOSS):
+            found[place] = np.interp(np.log(EQUAL_LOSS), falling, new[place][::-1])
+    return found
+
+
+def courses(run: Run) -> dict[str, np.ndarray]:
+    """Both losses at every look, and the batch [C, S, T]."""
+    batch = np.array([float(c.batch or c.n_train) for c in run.conditions])  # type: ignore[union-attr]  # no cases
+    size = np.broadcast_to(batch[:, None, None], (*run.diverged_at.shape, 1))
+    return {"training": run.readings["training"], "new": run.readings["new"], "batch": size}
+
+
+# figures ───────────────────────────────────────────────────────────────────────────────
+
+
+def new_against_training(c: Comparison) -> Figure:
+    """The loss on new rows at equal training loss by batch size, and along training."""
+    batch = [c.curves("batch", i)[0, 0] for i in range(len(c.labels))]
+    mean, low, high = (np.exp(values[:, 0]) for values in (c.mean(), *c.interval()))
+    left = (Points(numbers(batch), numbers(mean), numbers(low), numbers(high), label="measured", colour=1),)
+    right: list[Mark] = []
+    for i, size in enumerate(batch):
+        training, new = c.curves("training", i), c.curves("new", i)
+        middle = np.exp(np.log(training).mean(0))
+        right.append(Band(numbers(middle), numbers(new.min(0)), numbers(new.max(0)), colour=i + 1))
+        right.append(Line(numbers(middle), numbers(new.mean(0)), label=f"B = {size:g}", colour=i + 1))
+    return Figure(
+        (
+            Panel(left, x="rows in a batch", y="loss on new rows [nat]", log="x"),
+            Panel(tuple(right), x="training loss [nat]", y="loss on new rows [nat]", log="xy"),
+        ),
+        "Tanh networks on digits with full batches and smaller ones. Left: loss on new rows where the training loss "
+        "passes 0.05, with intervals; right: along training, mean and range of the seeds.",
+    )
+
+
+# decision ──────────────────────────────────────────────────────────────────────────────
+claim = Claim(
+    "C18",
+    "large-batches-generalise-worse",
+    __name__,
+    __doc__,
+    "D",
+    (
+        Part(
+            "at training loss 0.05 the loss on new rows is larger after full batches, by more than 5 %",
+            direction_only,
+            quick,
+            full,
+            rule=differs(more=0, less=2, by=MARGIN),
+            tolerance="the margin stands in the rule; prototype: .136, .133 and .133 for batches of 16, 128 and 800",
+            control=broken(same, same_full, "full batches at the rates 0.1, 0.101 and 0.099 instead of batch sizes"),
+            figure=new_against_training,
+            measure=log_new_loss,
+            shown=courses,
+            axis="ln loss on new rows",
+        ),
+    ),
+)
