@@ -9,7 +9,8 @@ import torch
 
 from bench.worker import Absent
 from chainrule.calculus.network import forward
-from chainrule.experiment.cohort import Cohort, assemble, division, initial_params
+from chainrule.experiment.captured import captured
+from chainrule.experiment.cohort import Cohort, assemble, division, initial_params, moved
 from chainrule.experiment.condition import Condition
 from chainrule.experiment.engines import Engine, State, initial, manual
 from chainrule.experiment.training import carry_out, seed_block
@@ -133,6 +134,26 @@ def chainrule(condition: Condition, epochs: int, replicas: Sequence[int], engine
 
     def outputs(x: np.ndarray) -> np.ndarray:
         return np.concatenate([predicted(state, x) for state in states])
+
+    return Contender(run, outputs)
+
+
+def chainrule_on_device(condition: Condition, epochs: int, replicas: Sequence[int], device: str = "cuda") -> Contender:
+    """The recorded torch engine: all replicas as one stack on the device, each segment replayed without the host."""
+    cohort = moved(assemble((condition,), tuple(replicas)), device)
+    captured(initial(cohort), 2)  # records, and is thrown away
+    state = initial(cohort)
+
+    def run() -> None:
+        nonlocal state
+        state = captured(state, epochs * cohort.epoch)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def outputs(x: np.ndarray) -> np.ndarray:
+        inputs = torch.from_numpy(x)[None, None].to(cohort.device)
+        moments = state.moments if condition.batch_norm else None
+        return forward(state.params, inputs, cohort.objective.activation, moments=moments).output[0].cpu().numpy()
 
     return Contender(run, outputs)
 

@@ -284,7 +284,7 @@ def gpu_sheets(results: Results) -> list[Sheet]:
     lines = [
         (row, seconds(one.get("run")), one.get("absent", "")) for row, one in record.items() if isinstance(one, Mapping)
     ]
-    note = record.get("absent") or f"The eager PyTorch loop on {record['device']}; chainrule has no engine there yet."
+    note = record.get("absent") or f"One epoch on {record['device']}: the eager PyTorch loop, and R networks at once."
     return [Sheet("GPU", ("network", "time of a repeat", ""), tuple(lines) or (("–", "–", ""),), note)]
 
 

@@ -276,7 +276,7 @@ def curvature(settings: Settings, name: str, say: Say) -> Record:
 
 
 def gpu(settings: Settings, name: str, say: Say) -> Record:
-    """The eager PyTorch loop on CUDA; chainrule has no engine there yet."""
+    """The eager PyTorch loop on CUDA beside chainrule's recorded engine there, from one network to 4,096 at once."""
     import torch
 
     if not torch.cuda.is_available():
@@ -285,7 +285,10 @@ def gpu(settings: Settings, name: str, say: Say) -> Record:
     for one in ("8-64-64-1", "784-256-128-10"):
         row, _ = available(ROWS[one])
         given = {"name": "PyTorch loop", "condition": spelled(row.condition), "epochs": row.epochs, "members": 1}
-        found[one] = once("bench.jobs:on_the_gpu", given, say)
+        found[f"PyTorch loop, {one}"] = once("bench.jobs:on_the_gpu", given, say)
+        for members in (1, 16, 256, 4096):
+            ours = {**given, "name": "chainrule on the device", "members": members}
+            found[f"chainrule, {one}, R = {members}"] = once("bench.jobs:on_the_gpu", ours, say)
     return found
 
 

@@ -1,8 +1,8 @@
 r"""At equal training loss, networks trained with full batches err more on new rows than with batches of 16.
 
 This is the second half of what is taught on batch size, "large batches find sharp minima, and these generalise worse",
-tested as it stands and expected to fail on these data. The first half holds at large rates (C8). For the second there is
-no theorem: far from the edge of stability all batch sizes follow the path of gradient flow, at equal training loss they
+tested as it stands and expected to fail on these data. The first half holds at large rates (C8). For the second there
+is no theorem: far from the edge of stability all batch sizes follow the path of gradient flow, at equal training loss they
 have arrived at the same place, and there is nothing for the error on new rows to differ by. Published gaps come from
 training of fixed length, with convolutions and augmentation, in which small batches make more steps and more noise.
 

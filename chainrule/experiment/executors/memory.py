@@ -9,7 +9,7 @@ from chainrule.errors import ChainruleError
 from chainrule.experiment.executors.job import Work
 from chainrule.store import disk
 
-PROCESS = 400_000_000  # bytes of a worker that has loaded its libraries and a small data set (measured: 330 MB)
+PROCESS = 400_000_000  # bytes of a worker that has loaded its libraries and a small data set
 CONTROL_GROUPS = (  # limit, use, and what of the use is only a cache of files: version 2 and version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
     (
