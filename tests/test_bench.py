@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import __main__ as command
 from bench import jobs, page, peers, report, results, rows, tables, turns, worker
-from bench.contenders import chainrule, chainrule_torch, mean_loss, task
+from bench.contenders import chainrule, chainrule_on_device, chainrule_torch, mean_loss, task
 from bench.tables import Settings
 from bench.worker import Absent, Job, Repeat, Worker
 from chainrule.experiment.condition import Condition
@@ -129,6 +129,15 @@ def test_many_seeds_are_blocks_of_cohorts():
         together.run()
         alone.run()
         assert np.array_equal(together.outputs(x)[10:], alone.outputs(x))
+
+
+def test_the_stack_on_a_device_does_the_same_steps():
+    """Tried on the CPU, where the recorded engine runs unrecorded: the outputs of the torch engine."""
+    condition = Condition(widths=(64, 8, 10), batch=64, n_train=256, lr=0.05)
+    x = task(condition, 1, (0,)).x
+    stack, plain = chainrule_on_device(condition, 1, (0, 1), device="cpu"), chainrule_torch(condition, 1, (0, 1))
+    stack.run(), plain.run()
+    assert np.allclose(stack.outputs(x), plain.outputs(x), atol=1e-5)
 
 
 def test_the_loss_is_that_of_torch():

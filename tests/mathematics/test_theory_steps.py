@@ -46,7 +46,9 @@ def test_decayed_rest_meets_its_equation_and_both_limits() -> None:
     loud = decay.decayed_rest(h, goal, 1e4 * std, 1e-4)
     np.testing.assert_allclose(loud, h * goal / (h + std), rtol=1e-6)
     np.testing.assert_allclose(decay.decayed_rest(h, goal, 0 * std, 0.7), np.clip(goal, -1 / 0.7, 1 / 0.7), rtol=1e-15)
-    np.testing.assert_allclose(decay.decayed_rest(h, goal, 1e-9 * std, 0.7), np.clip(goal, -1 / 0.7, 1 / 0.7), rtol=1e-6)
+    np.testing.assert_allclose(
+        decay.decayed_rest(h, goal, 1e-9 * std, 0.7), np.clip(goal, -1 / 0.7, 1 / 0.7), rtol=1e-6
+    )
     assert decay.decayed_rest(h, 0 * goal, std, 0.7).tolist() == [0.0] * 3
 
 

@@ -115,7 +115,9 @@ def look(case: Case, params: Params, x: Tensor, y: Tensor, chance: np.random.Gen
     some = deviations[torch.from_numpy(chance.permutation(SAMPLES)[:SPREAD])]
     noise = sum((d * product(d)).double().sum().item() for d in some.split(8)) / SPREAD  # tr(HΣ)
     best = [summary(signal, curvature, noise, batch) for batch in BATCHES]
-    gains = [gain(params, x, y, mean, batches(gradients, b, DRAWS, chance), t.lr) for b, t in zip(BATCHES, best, strict=True)]
+    gains = [
+        gain(params, x, y, mean, batches(gradients, b, DRAWS, chance), t.lr) for b, t in zip(BATCHES, best, strict=True)
+    ]
     scale = simple if case["scale"] == "B_simple" else best[0].noise_scale
     shape = gains[0] / gains[-1] * (1 + scale / BATCHES[0]) / (1 + scale / BATCHES[-1])
     clear = estimate.signal.item() / estimate.signal_error.item()

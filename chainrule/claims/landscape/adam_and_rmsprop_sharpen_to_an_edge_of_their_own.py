@@ -53,7 +53,9 @@ END, FLAT = 0.2, 0.05  # over the last fifth the ratio to the threshold must cha
 def own_edge(c: Condition) -> list[float]:
     """The preconditioned sharpness at which the method is no longer stable, were P to stand still."""
     # both thresholds are (a number) / sharpness in η, so the same functions turn η into a sharpness
-    return [averaged_momentum_threshold(c.lr, c.momentum) if c.optimiser == "adam" else gradient_descent_threshold(c.lr)]
+    return [
+        averaged_momentum_threshold(c.lr, c.momentum) if c.optimiser == "adam" else gradient_descent_threshold(c.lr)
+    ]
 
 
 def edge_without_momentum(c: Condition) -> list[float]:

@@ -262,7 +262,14 @@ def spectrum_by_classes(c: Comparison) -> Figure:
         index = np.arange(1.0, values.shape[1] + 1)
         low, high = values.min(0), values.max(0)
         marks: tuple[Mark, ...] = (
-            Points(numbers(index), numbers(np.exp(np.log(values).mean(0))), numbers(low), numbers(high), label="mean and range", colour=1),
+            Points(
+                numbers(index),
+                numbers(np.exp(np.log(values).mean(0))),
+                numbers(low),
+                numbers(high),
+                label="mean and range",
+                colour=1,
+            ),
             Line((classes - 0.5,) * 2, (float(low.min()), 1.0), label="K - 1", dashed=True),
         )
         title = f"K = {classes}, " + (f"{STEPS} steps of training" if case["steps"] else "at the start")
@@ -303,7 +310,9 @@ claim = Claim(
             replace(ranks, seeds=20),
             rule=at_most(),
             tolerance="none is needed, ranks are integers; an eigenvalue counts above 1e-9 of the largest",
-            control=broken(squared, replace(squared, seeds=20), "squared error, whose curvature in the logits has rank K"),
+            control=broken(
+                squared, replace(squared, seeds=20), "squared error, whose curvature in the logits has rank K"
+            ),
             figure=rank_spectrum,
             measure=first,
             shown=gauss_newton_spectrum,

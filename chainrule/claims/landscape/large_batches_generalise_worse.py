@@ -2,8 +2,8 @@ r"""At equal training loss, networks trained with full batches err more on new r
 
 This is the second half of what is taught on batch size, "large batches find sharp minima, and these generalise worse",
 tested as it stands and expected to fail on these data. The first half holds at large rates (C8). For the second there
-is no theorem: far from the edge of stability all batch sizes follow the path of gradient flow, at equal training loss they
-have arrived at the same place, and there is nothing for the error on new rows to differ by. Published gaps come from
+is no theorem: far from the edge of stability all batch sizes follow the path of gradient flow, at equal training loss
+they have arrived at the same place, and there is nothing for the error on new rows to differ by. Published gaps come from
 training of fixed length, with convolutions and augmentation, in which small batches make more steps and more noise.
 
 Judged is the logarithm of the loss on rows that nothing was fitted to or chosen by, read where the training loss passes
@@ -33,7 +33,7 @@ from chainrule.experiment.protocol import Instrument, Protocol, Run, Schedule
 
 MARGIN = float(np.log(1.05))
 EQUAL_LOSS = 0.05  # training loss at which the runs are compared [nat]
-BATCHES = (0, 128, 16)  # 0: all rows
+BATCHES = (0, 16, 128)  # 0: all rows
 
 # prediction ────────────────────────────────────────────────────────────────────────────
 
@@ -47,13 +47,13 @@ def direction_only(c: Condition) -> list[float]:
 
 look: dict[str, Instrument] = {"training": training_loss, "new": validation_loss}
 network = Condition(
-    widths=(64, 48, 48, 10), activation="tanh", initialiser="lecun_normal", n_train=400, lr=0.1, steps=500
+    widths=(64, 48, 48, 10), activation="tanh", initialiser="lecun_normal", n_train=300, lr=0.1, steps=400
 )
 large = msgspec.structs.replace(network, widths=(64, 64, 64, 10), n_train=800, steps=800)
-quick = Protocol(grid(network, {"batch": BATCHES}), seeds=20, observe=look, at=Schedule(every=20))
+quick = Protocol(grid(network, {"batch": BATCHES}), seeds=10, observe=look, at=Schedule(every=20))
 full = Protocol(grid(large, {"batch": BATCHES}), seeds=100, observe=look, at=Schedule(every=20))
 same, same_full = (
-    replace(protocol, conditions=grid(c, {"batch": (0,), "lr": (0.1, 0.101, 0.099)}))
+    replace(protocol, conditions=grid(c, {"batch": (0,), "lr": (0.1, 0.099)}))
     for protocol, c in ((quick, network), (full, large))
 )
 
@@ -115,9 +115,9 @@ claim = Claim(
             direction_only,
             quick,
             full,
-            rule=differs(more=0, less=2, by=MARGIN),
+            rule=differs(more=0, less=1, by=MARGIN),
             tolerance="the margin stands in the rule; prototype: .136, .133 and .133 for batches of 16, 128 and 800",
-            control=broken(same, same_full, "full batches at the rates 0.1, 0.101 and 0.099 instead of batch sizes"),
+            control=broken(same, same_full, "full batches twice, at the rates 0.1 and 0.099"),
             figure=new_against_training,
             measure=log_new_loss,
             shown=courses,

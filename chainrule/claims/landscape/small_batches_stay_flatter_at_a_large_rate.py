@@ -74,14 +74,14 @@ network = Condition(
     loss="squared_error",
     n_train=500,
     lr=0.3,
-    steps=1000,
+    steps=800,
 )
 large = msgspec.structs.replace(network, widths=(64, 64, 64, 10), weight_std=1.0, n_train=500, lr=0.2, steps=2000)
-quick = Protocol(grid(network, {"batch": BATCHES}), seeds=10, observe=look, at=Schedule(every=75, first=600))
+quick = Protocol(grid(network, {"batch": BATCHES}), seeds=10, observe=look, at=Schedule(every=80, first=480))
 full = Protocol(grid(large, {"batch": BATCHES}), seeds=20, observe=look, at=Schedule(every=100, first=1200))
 
-calm = msgspec.structs.replace(network, n_train=200, weight_std=1.0, loss="cross_entropy", lr=0.1, steps=400)
-far = Protocol(grid(calm, {"batch": (0, 64, 16)}), seeds=10, observe=look, at=Schedule(every=25, first=150))
+calm = msgspec.structs.replace(network, n_train=200, weight_std=1.0, loss="cross_entropy", lr=0.1, steps=320)
+far = Protocol(grid(calm, {"batch": (0, 64, 16)}), seeds=10, observe=look, at=Schedule(every=40, first=160))
 calm_large = msgspec.structs.replace(calm, widths=(64, 64, 64, 10), n_train=800, steps=600)
 far_full = Protocol(grid(calm_large, {"batch": (0, 128, 16)}), seeds=20, observe=look, at=Schedule(every=25, first=100))
 

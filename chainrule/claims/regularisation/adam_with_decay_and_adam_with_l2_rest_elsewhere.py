@@ -121,7 +121,9 @@ def methods(*names: str, formula: str = "", strengths: tuple[float, ...] = ()) -
 
 
 noisy = Trials(methods("penalty", "decay"), 5, noisy_rest)
-quiet = Trials(methods("penalty", strengths=(0.1,)) + methods("decay", strengths=(3.0, 10.0)), 5, quiet_rest, data=("diabetes",))
+quiet = Trials(
+    methods("penalty", strengths=(0.1,)) + methods("decay", strengths=(3.0, 10.0)), 5, quiet_rest, data=("diabetes",)
+)
 
 # measurement ───────────────────────────────────────────────────────────────────────────
 
@@ -151,7 +153,9 @@ def rest_by_noise(c: Comparison) -> Figure:
     for i, (name, curve) in enumerate(zip(("L2 penalty (Adam)", "weight decay (AdamW)"), curves, strict=True)):
         marks.append(Line(numbers(grid), numbers(curve), label=f"predicted, {name}", colour=i, dashed=bool(i)))
         marks.append(
-            Points(numbers(NOISE), numbers(mean[i]), numbers(low[i]), numbers(high[i]), label=f"measured, {name}", colour=i)
+            Points(
+                numbers(NOISE), numbers(mean[i]), numbers(low[i]), numbers(high[i]), label=f"measured, {name}", colour=i
+            )
         )
     x, y = "standard deviation of the gradient's noise σ [h w*]", "mean weight at rest [w*]"
     return Figure(
