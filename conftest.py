@@ -1,13 +1,10 @@
-"""While tests run: one thread, compiled code of these sources only, and every shape annotation checked at every call."""
+"""While tests run: compiled code of these sources only, every shape annotation checked at every call."""
 
 import hashlib
 import os
 from pathlib import Path
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-os.environ.update(dict.fromkeys(THREADS, "1"))  # before any library that reads them is imported
-
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
 PACKAGE = Path(__file__).parent / "chainrule"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 # Some libraries read these once, when they are imported: before any test file is.
-os.environ.update(TERMINAL_WIDTH="100")
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TERMINAL_WIDTH="100")
 
 # The same examples everywhere, so that a run says something about the change and not about its luck; no deadline,
 # since machines are shared.

@@ -185,7 +185,9 @@ def breaking() -> Job:
 
 def test_a_worker_prepares_repeats_and_finishes():
     """One line for each order: seconds, processor time and value of a repeat; threads and memory in the end."""
-    ready, one, two, end = served("tests.test_bench:counting", "run", "run", "finish")
+    limits = pytest.importorskip("threadpoolctl", reason="threadpoolctl, of the extra bench, is not installed")
+    with limits.threadpool_limits(1):
+        ready, one, two, end = served("tests.test_bench:counting", "run", "run", "finish")
     assert ready["prepared"] >= 0
     assert [one["value"], two["value"], end["value"]] == [1, 2, "done"]
     assert one["processor"] >= 0
