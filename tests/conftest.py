@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 # Some libraries read these once, when they are imported: before any test file is.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", TERMINAL_WIDTH="100")
+threadpool_limits(1)  # and for what a plugin of pytest has imported already
 
 # The same examples everywhere, so that a run says something about the change and not about its luck; no deadline,
 # since machines are shared.

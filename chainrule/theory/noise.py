@@ -1,4 +1,4 @@
-r"""What a batch size buys: the best step, the loss that it gains, and what a larger batch changes, on a quadratic model.
+r"""What a batch size buys: the best step, the loss that it gains, and how a larger batch is used, on a quadratic.
 
 One step θ - η g_B, with g_B the mean gradient of B samples drawn with replacement, mean G and covariance Σ/B, changes a
 loss of Hessian H on average by

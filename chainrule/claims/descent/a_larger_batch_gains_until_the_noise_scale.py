@@ -1,25 +1,26 @@
 r"""The best step from B samples gains 1/(1 + B_noise/B) of what the full gradient gains, and B_noise can be measured.
 
-A mini-batch gradient g_B of B samples has mean G and covariance Σ/B. On a quadratic of Hessian H the step -η g_B changes
-the loss on average by -η |G|² + ½ η² (Gᵀ H G + tr(HΣ)/B). The best η and its gain are
+A mini-batch gradient g_B of B samples has mean G and covariance Σ/B. On a quadratic of Hessian H the step -η g_B
+changes the loss on average by -η |G|² + ½ η² (Gᵀ H G + tr(HΣ)/B). The best η and its gain are
 
     η_opt = η_max / (1 + B_noise/B),    ΔL_opt = ΔL_max / (1 + B_noise/B),    B_noise = tr(HΣ) / Gᵀ H G
 
 with η_max = |G|² / Gᵀ H G. Below the noise scale B_noise twice the batch gains twice as much; above it, hardly more.
-With H = I this is B_simple = tr Σ / |G|², which needs no curvature: from the lengths of gradients of a small and a large
-batch, without bias in numerator and denominator,
+With H = I this is B_simple = tr Σ / |G|², which needs no curvature: from the lengths of gradients of a small and a
+large batch, without bias in numerator and denominator,
 
     |G|² ≈ (B_l |G_l|² - B_s |G_s|²) / (B_l - B_s),    tr Σ ≈ (|G_s|² - |G_l|²) / (1/B_s - 1/B_l).
 
-What holds on networks is the shape. The gain itself is missed by a quarter or more, since at a distance of η_max the loss is no
-quadratic any more (see the figure): judged is the gain of B = 8 as a share of that of B = 128. And B_noise may differ
-from B_simple by a factor of two in either direction. Near the end of training |G|² drowns in the noise, and nothing of
-this can be measured; the premise is that it is five standard errors above 0.
+What holds on networks is the shape. The gain itself is missed by a quarter or more, since at a distance of η_max the
+loss is no quadratic any more (see the figure): judged is the gain of B = 8 as a share of that of B = 128. And B_noise
+may differ from B_simple by a factor of two in either direction. Near the end of training |G|² drowns in the noise, and
+nothing of this can be measured; the premise is that it is five standard errors above 0.
 
-Source: McCandlish, Kaplan, Amodei & OpenAI Dota Team (2018), An empirical model of large-batch training, section 2.2 and
-appendix A.1, https://arxiv.org/abs/1812.06162
+Source: McCandlish, Kaplan, Amodei & OpenAI Dota Team (2018), An empirical model of large-batch training, section 2.2
+and appendix A.1, https://arxiv.org/abs/1812.06162
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ from chainrule import dataset
 from chainrule.calculus.activations import ACTIVATIONS
 from chainrule.calculus.backprop import Objective, manual_gradient
 from chainrule.calculus.losses import LOSSES
-from chainrule.calculus.network import Params, flatten, unflatten
+from chainrule.calculus.network import Params, flatten
 from chainrule.calculus.products import batch_gradients, hessian_product, mean_loss
 from chainrule.evidence.claim import Claim, Part, broken
 from chainrule.evidence.comparison import Comparison
@@ -66,7 +67,7 @@ def start(draw: Draw) -> tuple[Params, Tensor, Tensor]:
     rows = draw("rows").permutation(len(data.x))[:SAMPLES]
     mean, std = dataset.scaling(data, rows)
     x, y = torch.from_numpy((data.x[rows] - mean) / std).float(), torch.eye(10)[data.y[rows]]
-    sizes = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    sizes = list(itertools.pairwise(WIDTHS))
     weights = (torch.from_numpy(draw(f"weights/{l}").standard_normal(s) / s[0] ** 0.5) for l, s in enumerate(sizes))
     return Params(tuple(w.float() for w in weights), tuple(torch.zeros(1, n) for _, n in sizes)), x, y
 
@@ -113,7 +114,7 @@ def look(case: Case, params: Params, x: Tensor, y: Tensor, chance: np.random.Gen
     product = hessian_product(params, x, y, CLASSIFIER)
     curvature = (mean * product(mean)).double().sum().item()
     some = deviations[torch.from_numpy(chance.permutation(SAMPLES)[:SPREAD])]
-    noise = sum((d * product(d)).double().sum().item() for d in some.split(8)) / SPREAD  # tr(HΣ)
+    noise = sum((d * product(d)).double().sum().item() for d in torch.split(some, 8)) / SPREAD  # tr(HΣ)
     best = [summary(signal, curvature, noise, batch) for batch in BATCHES]
     gains = [
         gain(params, x, y, mean, batches(gradients, b, DRAWS, chance), t.lr) for b, t in zip(BATCHES, best, strict=True)
@@ -130,7 +131,7 @@ def gain(params: Params, x: Tensor, y: Tensor, mean: Tensor, drawn: Tensor, lr: 
     """Mean fall of the loss in a step along the gradients of mini-batches."""
     point = flatten(params)
     before = mean_loss(point, params, x, y, CLASSIFIER).double().item()
-    parts = (point - lr * drawn).split(20)  # few at once, so that their signals stay in the cache
+    parts = torch.split(point - lr * drawn, 20)  # few at once, so that their signals stay in the cache
     after = torch.cat([mean_loss(part, params, x, y, CLASSIFIER) for part in parts]).double()
     # the mean of (g_B - G)ᵀ G is 0: taking it out leaves the mean as it is and most of the chance behind
     slope = ((drawn - mean) @ mean).double()
@@ -163,7 +164,8 @@ def shape_over_theory(run: Run) -> np.ndarray:
 
 def the_gradient_is_clear(run: Run) -> np.ndarray:
     """The squared mean gradient, as estimated, is more than five standard errors above 0 at both steps."""
-    return (readings(run)[..., 1] > CLEAR).all(-1)
+    clear: np.ndarray = np.all(readings(run)[..., 1] > CLEAR, axis=-1)
+    return clear
 
 
 def gains_by_batch(run: Run) -> dict[str, np.ndarray]:
@@ -186,23 +188,23 @@ def estimates(c: Comparison) -> Figure:
     ticks = tuple(f"step {step}" for step in AT)
     return Figure(
         (Panel(marks, x="step of training", y="estimated over exact B_simple [1]", ticks=ticks),),
-        f"The noise scale from the lengths of {PAIRS} gradients of {SMALL} and of {LARGE} samples, over the one from the "
-        "gradients of all 1,024 samples, with 95 % intervals over networks (99 % in the full profile).",
+        f"The noise scale from the lengths of {PAIRS} gradients of {SMALL} and of {LARGE} samples, over the one from "
+        "the gradients of all 1,024 samples, with 95 % intervals over networks (99 % in the full profile).",
     )
 
 
 def gain_by_batch(c: Comparison) -> Figure:
     """The gain of the best step against B, at both steps, with the prediction for the mean B_noise."""
-    sizes = np.array(BATCHES, dtype=float)
+    sizes, grid = np.array(BATCHES, dtype=float), np.geomspace(BATCHES[0] / 2, BATCHES[-1] * 2, 60)
     scales = c.curves("B_noise", 0)
     gains = c.curves("gain", 0).reshape(len(scales), len(AT), -1)
     panels = []
     for i, step in enumerate(AT):
-        share = (1 / (1 + scales[:, i : i + 1] / sizes)).mean(0)
-        scale = gains[:, i].mean(0)[-1] / share[-1]
+        share = (1 / (1 + scales[:, i : i + 1] / grid)).mean(0)
+        scale = gains[:, i].mean(0)[-1] / (1 / (1 + scales[:, i] / sizes[-1])).mean()
         marks: tuple[Mark, ...] = (
-            Line(numbers(sizes), numbers(share), label="predicted"),
-            Line(numbers(sizes), numbers(scale * share), label=f"predicted × {scale:.2f}", dashed=True, colour=6),
+            Line(numbers(grid), numbers(share), label="predicted"),
+            Line(numbers(grid), numbers(scale * share), label=f"predicted × {scale:.2f}", dashed=True, colour=6),
             Points(numbers(sizes), numbers(gains[:, i].mean(0)), label="measured, mean", colour=1),
         )
         title = f"step {step}: B_noise = {scales[:, i].mean():.0f}"

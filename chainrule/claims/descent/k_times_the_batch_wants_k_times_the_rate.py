@@ -11,14 +11,15 @@ too short a way in an epoch.
 The difference is of the order kηλ_max. Where kη comes near 2/λ_max the larger batch is limited by stability and not by
 noise, and the rule breaks: the premise is kη < 1/λ_max for the network on its way, and the second part shows the
 breaking. While kη is far below 1/λ_max, all of it is the same gradient flow, with little noise for any batch size: the
-rule then needs no small batch (B below the noise scale of B9), which it does at rates where noise decides. On this task,
-64-pixel digits, it holds to a tenth up to a batch of a quarter of the data.
+rule then needs no small batch (B below the noise scale of B9), which it does at rates where noise decides. On this
+task, 64-pixel digits, it holds to a tenth up to a batch of a quarter of the data.
 
 Source: Goyal et al. (2017), Accurate, large minibatch SGD: training ImageNet in 1 hour, section 2.1,
 https://arxiv.org/abs/1706.02677; Smith & Le (2018), A Bayesian perspective on generalization and stochastic gradient
 descent, https://arxiv.org/abs/1710.06451
 """
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -54,7 +55,7 @@ def same_loss(case: Case) -> list[float]:
 
 
 def broken_rule(case: Case) -> list[float]:
-    """ln 1.1 for every factor after 2, 4 and 8 epochs."""
+    """The logarithm of 1.1 for every factor after 2, 4 and 8 epochs."""
     return [math.log(BROKEN)] * len(factors(case)) * len(JUDGED)
 
 
@@ -72,7 +73,7 @@ def start(draw: Draw) -> tuple[Params, Tensor, Tensor]:
     rows = draw("rows").permutation(len(data.x))[:SAMPLES]
     mean, std = dataset.scaling(data, rows)
     x, y = torch.from_numpy((data.x[rows] - mean) / std).float(), torch.eye(10)[data.y[rows]]
-    sizes = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    sizes = list(itertools.pairwise(WIDTHS))
     weights = (torch.from_numpy(draw(f"weights/{l}").standard_normal(s) / s[0] ** 0.5) for l, s in enumerate(sizes))
     return Params(tuple(w.float() for w in weights), tuple(torch.zeros(1, n) for _, n in sizes)), x, y
 
@@ -80,7 +81,7 @@ def start(draw: Draw) -> tuple[Params, Tensor, Tensor]:
 def epochs_of(
     params: Params, x: Tensor, y: Tensor, orders: Tensor, batch: int, lr: float, direction: Tensor | None = None
 ) -> tuple[list[float], list[float]]:
-    """The loss after 0 to 8 epochs, and given a start vector λ_max of the Hessian where the ratio is judged and at 0."""
+    """The loss after 0 to 8 epochs; given a start vector, λ_max of the Hessian at 0 and where the ratio is judged."""
     losses, sharpest = [], []
     for order in [None, *orders]:
         for rows in () if order is None else order.split(batch):
@@ -190,8 +191,8 @@ def alike(c: Comparison) -> Figure:
     return Figure(
         tuple(panel for i, case in enumerate(scaled) for panel in figure(c, i, case)),
         "Batch and rate grown together: one and the same descent, epoch by epoch. The largest rate is "
-        f"{50 * worst:.0f} % of the limit of stability, 2/λ_max. Means over starts, the same for all batch sizes, as is "
-        "the order of the rows; intervals on the right.",
+        f"{50 * worst:.0f} % of the limit of stability, 2/λ_max. Means over starts, the same for all batch sizes, as "
+        "is the order of the rows; intervals on the right.",
     )
 
 
@@ -199,8 +200,8 @@ def apart(c: Comparison) -> Figure:
     """Large rates: the rule breaks."""
     return Figure(
         figure(c, 0, large.cases[0], BROKEN),
-        "The same from a large rate: beyond kη = 2/λ_max the larger batch cannot follow. Means over starts, intervals on "
-        "the right.",
+        "The same from a large rate: beyond kη = 2/λ_max the larger batch cannot follow. Means over starts, "
+        "intervals on the right.",
     )
 
 

@@ -197,7 +197,7 @@ claim = Claim(
             critical,
             in_full(critical),
             rule=agrees(within=0.03),
-            tolerance="as in the first part",
+            tolerance="as in the first part: sampling, 1 %, and the bias of finite width, 1/N",
             control=broken(xavier, in_full(xavier), "σ_w = 1, Xavier's scale, with the same biases"),
             figure=errors_by_layer,
             measure=factors,

@@ -10,16 +10,16 @@ are stable while the largest eigenvalue, the preconditioned sharpness, is below
 
     2/η    (RMSprop)        (2 + 2β₁) / (1 - β₁) η = 38/η at β₁ = 0.9    (Adam)
 
-P does not stand still; yet in full-batch training the preconditioned sharpness rises to this threshold and hovers there.
-What differs from gradient descent is the way out: it is not H that must stop growing. RMSprop here goes on into places
-that are sharper and sharper, since P may grow with H; the sharpness itself is no longer held by anything.
+P does not stand still; yet in full-batch training the preconditioned sharpness rises to this threshold and hovers
+there. What differs from gradient descent is the way out: it is not H that must stop growing. RMSprop here goes on into
+places that are sharper and sharper, since P may grow with H; the sharpness itself is no longer held by anything.
 
 The threshold of a frozen P is a theorem; that training goes there and stays is an observed regularity. It must have the
 time: at a smaller rate (Adam at η = 0.001 on networks like these) the ratio is still climbing after 1,500 steps. That
 it has stopped climbing is therefore the premise. RMSprop hovers some percent above its threshold.
 
-Source: Cohen, Ghorbani, Krishnan, Agarwal, Medapati, Badura, Suo, Cardoze, Nado, Dahl & Gilmer (2022), Adaptive gradient
-methods at the edge of stability, https://arxiv.org/abs/2207.14484
+Source: Cohen, Ghorbani, Krishnan, Agarwal, Medapati, Badura, Suo, Cardoze, Nado, Dahl & Gilmer (2022), Adaptive
+gradient methods at the edge of stability, https://arxiv.org/abs/2207.14484
 """
 
 from dataclasses import replace
@@ -84,7 +84,7 @@ def plain_sharpness(state: State) -> Float[Tensor, "C S 2"]:
 
 
 def curvature(state: State) -> Product:
-    """v ↦ H v for the Hessian of the training loss."""
+    """The map v ↦ H v for the Hessian of the training loss."""
     cohort = state.cohort
     x, y = cohort.inputs(cohort.train), cohort.targets(cohort.train)
     return hessian_product(state.params, x, y, cohort.objective)
@@ -135,7 +135,7 @@ def settled(run: Run) -> np.ndarray:
 
 
 def has_arrived(run: Run) -> np.ndarray:
-    """In the mean over the seeds the ratio to the threshold changed by less than .05 over the last fifth of the looks."""
+    """In the mean over seeds the ratio to the threshold changed by less than .05 over the last fifth of the looks."""
     values = run.readings["sharpness"][..., 0]
     values = values[:, :, -int(END * values.shape[2]) :]
     threshold = np.array([own_edge(c) for c in run.conditions])  # type: ignore[arg-type]  # conditions, not cases
@@ -176,15 +176,15 @@ def to_the_edge(c: Comparison, words: str) -> Figure:
     for i in range(len(c.labels)):
         steps, level = c.curves("step", i)[0], c.predicted[i, 0]
         marks.append(
-            Line(numbers(steps[[0, -1]]), (level, level), label=f"predicted {level:.4g}", colour=i, dashed=True)
+            Line(numbers(steps[[0, -1]]), (level, level), label=f"predicted {level:,.0f}", colour=i, dashed=True)
         )
     worst = max(np.nanmax(c.curves("bound", i)) for i in range(len(c.labels)))
     return Figure(
         (
-            Panel(tuple(marks), x="step", y="preconditioned sharpness [1/η's unit]"),
+            Panel(tuple(marks), x="step", y="preconditioned sharpness [1 / parameter]"),
             Panel(tuple(curves_of(c, "plain")), x="step", y="sharpness [loss / parameter²]"),
         ),
-        f"{words} Mean and range of the seeds; each reading on the left is within {100 * worst:.1f} % of an eigenvalue.",
+        f"{words} Mean and range of the seeds; readings on the left are within {100 * worst:.1f} % of an eigenvalue.",
     )
 
 
@@ -227,6 +227,7 @@ claim = Claim(
             premise=has_arrived,
             shown=trajectories,
             axis="median of the last 40 %",
+            unit="1 / parameter",
         ),
         Part(
             "under RMSprop the preconditioned sharpness settles at 2/η",
@@ -245,6 +246,7 @@ claim = Claim(
             premise=has_arrived,
             shown=trajectories,
             axis="median of the last 40 %",
+            unit="1 / parameter",
         ),
     ),
 )

@@ -119,6 +119,10 @@ def gradient_by_layer(c: Comparison) -> Figure:
         marks.append(Line(numbers(layers), numbers(values.mean(0)), label=name, colour=i + 1))
     law = c.predicted[0, 0] ** (DEPTH - layers)
     marks.append(Line(numbers(layers), numbers(law), label=f"predicted, {c.predicted[0, 0]:.4g} a layer", dashed=True))
+    other = "identity" if c.predicted[0, 0] > 1 + 1e-6 else "relu"
+    factor = batch_norm_growth(ACTIVATIONS[other])
+    name = f"{'linear' if other == 'identity' else 'ReLU'} units, {factor:.4g} a layer"
+    marks.append(Line(numbers(layers), numbers(factor ** (DEPTH - layers)), label=name, colour=6))
     panel = Panel(tuple(marks), x="layer", y="|∂L/∂z|², last layer 1 [1]", log="y")
     return Figure((panel,), "Networks of 20 hidden layers with batch normalisation, before training: squared "
                   "gradients by layer, which backpropagation passes from right to left. Mean and range.")  # fmt: skip

@@ -1,4 +1,4 @@
-r"""Mini-batch descent sharpens its landscape until the batch sharpness, and not the sharpness, is at 2/lr, and stays there.
+r"""Mini-batch descent sharpens its landscape until the batch sharpness, not the sharpness, is at 2/lr, and stays there.
 
 Let g_B and H_B be gradient and Hessian of the loss L_B of one mini-batch. The batch sharpness is the curvature that a
 mini-batch meets in the direction of its own step, in the mean over mini-batches,
@@ -11,9 +11,9 @@ On the quadratic model of L_B the step -η g_B changes that batch's own loss by
 
 so 2/η is where, relative to η |g_B|², a step has ceased to help even its own batch on average. The statement of the
 source is an observed regularity: under stochastic descent with constant η and batch size, batch sharpness rises in the
-course of training until it reaches about 2/η and then hovers there; the sharpness λ_max of the whole loss, which is
-smaller, is held down at a lower level with it, the lower the smaller the batch. For the whole data set as the batch this
-is the edge of stability of gradient descent, since the gradient there lies mostly along the leading eigenvector.
+course of training until it reaches about 2/η and then hovers there; the sharpness λ_max of the whole loss, by then
+smaller, is held down at a lower level with it, the lower the smaller the batch. For the whole data set as the batch
+this is the edge of stability of gradient descent, since the gradient there lies mostly along the leading eigenvector.
 
 As there, the statement needs a rate that brings training to the edge: the premise is that batch sharpness exceeded 2/η
 at least once. On these 200 digits only large rates do so. At three quarters of such a rate batch sharpness came to rest
@@ -21,8 +21,8 @@ at 0.87 of 2/η in pilots, although at small rates it rises far beyond (second p
 nothing pushes on. So 2/η is where it is held, not where it always arrives. With batches of 4 the rates that bring it
 there are also those at which some networks diverge (1 of 10), so that nothing could be said about them.
 
-Source: Andreyev & Beneventano (2024), Edge of stochastic stability: revisiting the edge of stability for SGD, definition
-of batch sharpness and abstract, https://arxiv.org/abs/2412.20553
+Source: Andreyev & Beneventano (2024), Edge of stochastic stability: revisiting the edge of stability for SGD,
+definition of batch sharpness and abstract, https://arxiv.org/abs/2412.20553
 """
 
 from dataclasses import replace
@@ -165,7 +165,7 @@ def held_at_the_edge(c: Comparison) -> Figure:
     return Figure(
         panels,
         "Stochastic descent on 200 digits: the curvature that mini-batches meet along their own steps hovers at 2/η, "
-        "the largest eigenvalue of the whole loss below it, the more so for small batches. Mean and range of the seeds.",
+        "the largest eigenvalue of the whole loss below it, more so for small batches. Mean and range of the seeds.",
     )
 
 

@@ -15,21 +15,22 @@ infinity (|θ| < 50). Most searches end where the gradient is small and flat but
 out, on the gradient alone, which is why this says nothing about how frequent saddles are. An eigenvalue counts as
 negative below -1e-5.
 
-The correlation alone is weak evidence. At random points of the same lengths, which are not critical, the index goes with
-the loss too, and no less: where the loss is high, much of it curves downwards. What sets critical points apart appears
-if the many flat directions (of duplicate units, of the plateau where the output does not depend on the input) are left
-out: the share of descending among the curved directions follows the loss nearly in rank, far closer than at random
-points. That is the second part.
+The correlation alone is weak evidence. At random points of the same lengths, which are not critical, the index goes
+with the loss too, and no less: where the loss is high, much of it curves downwards. What sets critical points apart
+appears if the many flat directions (of duplicate units, of the plateau where the output does not depend on the input)
+are left out: the share of descending among the curved directions follows the loss nearly in rank, far closer than at
+random points. That is the second part.
 
 Limits: a network of 37 parameters, and some twenty points for each draw of the data. The quick profile only screens.
 For linear networks the relation is exact (see linear-net-critical-ladder).
 
 Source: Dauphin, Pascanu, Gulcehre, Cho, Ganguli & Bengio (2014), Identifying and attacking the saddle point problem in
 high-dimensional non-convex optimization, figure 1, https://arxiv.org/abs/1406.2572; Bray & Dean (2007), Statistics of
-critical points of Gaussian fields on large-dimensional spaces; Frye et al. (2021), Critical point-finding methods reveal
-gradient-flat regions of deep network losses
+critical points of Gaussian fields on large-dimensional spaces; Frye et al. (2021), Critical point-finding methods
+reveal gradient-flat regions of deep network losses
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -78,7 +79,7 @@ def task(draw: Draw) -> tuple[Tensor, Tensor]:
     data = dataset.load("digits")
     rows = draw("rows").permutation(len(data.x))[:SAMPLES]
     mean, std = dataset.scaling(data, rows)
-    u, s, _ = np.linalg.svd((data.x[rows] - mean) / std, full_matrices=False)
+    u = np.linalg.svd((data.x[rows] - mean) / std, full_matrices=False)[0]
     x = torch.from_numpy(u[:, :4] * SAMPLES**0.5)  # each component of variance 1
     y = np.stack([data.y[rows] > 4, data.y[rows] % 2 == 1], 1) * 2.0 - 1.0
     return x, torch.from_numpy((y - y.mean(0)) / y.std(0))
@@ -86,7 +87,7 @@ def task(draw: Draw) -> tuple[Tensor, Tensor]:
 
 def shapes() -> Params:
     """A network 4-5-2 of zeros, float64."""
-    pairs = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+    pairs = list(itertools.pairwise(WIDTHS))
     return Params(
         tuple(torch.zeros(n, m, dtype=torch.float64) for n, m in pairs),
         tuple(torch.zeros(1, m, dtype=torch.float64) for _, m in pairs),
@@ -136,7 +137,8 @@ def search(points: Tensor, x: Tensor, y: Tensor, iterations: int) -> Tensor:
         points[going] = torch.where(better[:, None], there, here)
         slope[going] = torch.where(better[:, None], tried, g)
         damping[going] = torch.where(better, mu / 5, mu * 4).clamp(1e-20, 1e8)
-    return points[(slope.norm(dim=1) < FLAT) & (points.norm(dim=1) < NEAR)]
+    arrived: Tensor = points[(slope.norm(dim=1) < FLAT) & (points.norm(dim=1) < NEAR)]
+    return arrived
 
 
 def correlations(case: Case, draw: Draw) -> np.ndarray:
@@ -159,7 +161,8 @@ def correlations(case: Case, draw: Draw) -> np.ndarray:
 def at_random(points: Tensor, chance: np.random.Generator) -> Tensor:
     """Eight random points of the length of each."""
     directions = torch.from_numpy(chance.standard_normal((COPIES * len(points), points.shape[1])))
-    return directions / directions.norm(dim=1, keepdim=True) * points.norm(dim=1).repeat(COPIES)[:, None]
+    lengths: Tensor = points.norm(dim=1).repeat(COPIES) / directions.norm(dim=1)
+    return lengths[:, None] * directions
 
 
 def shares(points: Tensor, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -214,17 +217,17 @@ def points_found(run: Run) -> dict[str, np.ndarray]:
 def scatter(c: Comparison, share: str, words: str) -> Figure:
     """Loss against index at the critical and at random points of all seeds."""
     panels = []
-    for title, kind in (("critical points", ""), ("random points of the same lengths", " at random")):
+    for title, kind in (("critical points", ""), ("random points as long", " at random")):
         x, y = c.curves(share + kind, 0).ravel(), c.curves("loss" + kind, 0).ravel()
         keep = np.isfinite(x) & np.isfinite(y)
         dots = Dots(numbers(x[keep]), numbers(y[keep]), colour=0 if kind else 1)
-        panels.append(Panel((dots,), x=words, y="loss [½ squared error]", title=title, log="y"))
+        panels.append(Panel((dots,), x=words, y="loss [½ squared error]", title=title))
     found, mean = c.curves("found", 0).mean(), np.nanmean(c.measured[0])
     said = f"is {mean:.2f} at critical points" if share == "index" else f"is larger by {mean:.2f} at critical points"
     return Figure(
         tuple(panels),
-        f"Loss and share of descending directions at critical points, {found:.0f} on average for each of {c.seeds} draws "
-        f"of data and starts, and at random points. The rank correlation of the two {said}.",
+        f"Loss and share of descending directions at critical points, {found:.0f} on average for each of {c.seeds} "
+        f"draws of data and starts, and at random points. The rank correlation of the two {said}.",
     )
 
 

@@ -58,7 +58,7 @@ def rest_with_noise(case: Case) -> list[float]:
 
 
 def rest_without_noise(case: Case) -> list[float]:
-    """Weights of the ten features of the diabetes data, by ridge or within a box [standard deviations of the target]."""
+    """Weights of the ten features of the diabetes data, by ridge or within a box [σ of target]."""
     x, y, strength = *table(), float(case["λ"])
     if case["formula"] == "penalty":
         return [float(w) for w in ridge(x, y, len(y) * strength)]
@@ -160,8 +160,8 @@ def rest_by_noise(c: Comparison) -> Figure:
     x, y = "standard deviation of the gradient's noise σ [h w*]", "mean weight at rest [w*]"
     return Figure(
         (Panel(tuple(marks), x=x, y=y, log="x"),),
-        f"Equal weights but for the noise of their gradients, λ = {STRENGTH:g}: the penalty shrinks all alike, decoupled "
-        "decay shrinks those of loud gradients more. Intervals over seeds.",
+        f"Equal weights but for the noise of their gradients, λ = {STRENGTH:g}: the penalty shrinks all alike, "
+        "decoupled decay shrinks those of loud gradients more. Intervals over seeds.",
     )
 
 
@@ -180,7 +180,7 @@ def rest_by_feature(c: Comparison) -> Figure:
             for sign in (1, -1):
                 label = f"±1/λ = ±{1 / strength:.2g}" if sign > 0 else ""
                 marks.append(Line((1.0, 10.0), (sign / strength,) * 2, label=label, dashed=True, colour=6))
-        title = f"{'AdamW' if case['method'] == 'decay' else 'Adam with L2 penalty'}, λ = {strength:g}"
+        title = f"{case['method']}, λ = {strength:g}"
         panels.append(Panel(tuple(marks), x="feature", y="weight [σ of target]", title=title))
     return Figure(
         tuple(panels),
