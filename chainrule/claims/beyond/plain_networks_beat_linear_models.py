@@ -107,7 +107,7 @@ def scores(case: Case, draw: Draw) -> np.ndarray:
         performance.macro(performance.recall(table)),
         performance.macro(f1),
         performance.weighted(f1, table),
-        performance.auc(true == 0, fit),
+        performance.auc((true == 0).astype(np.int64), fit),
         performance.r2(values, fit),
         performance.mse(values, fit),
     )

@@ -138,7 +138,7 @@ def gain(params: Params, x: Tensor, y: Tensor, mean: Tensor, drawn: Tensor, lr: 
     return (before - after - lr * slope).mean().item()
 
 
-trials = Trials(({"Σ": "of the gradients", "scale": "B_noise"},), 8, noise_and_gain, data=("digits",))
+trials = Trials(({"Σ": "of the gradients", "scale": "B_noise"},), 10, noise_and_gain, data=("digits",))
 white = replace(trials, cases=({"Σ": "identity", "scale": "B_noise"},), seeds=3)
 simple = replace(trials, cases=({"Σ": "of the gradients", "scale": "B_simple"},), seeds=6)
 

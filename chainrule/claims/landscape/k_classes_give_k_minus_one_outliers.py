@@ -185,7 +185,7 @@ def few_rows(loss: str) -> tuple[Case, ...]:
 
 
 zero = Trials(last_layers(0.0), 5, last_block, data=("digits",))
-random = replace(zero, cases=last_layers(1.0), seeds=3)
+large_last = replace(zero, cases=last_layers(1.0), seeds=3)
 ranks = Trials(few_rows("cross_entropy"), 5, rank, data=("digits",))
 squared = replace(ranks, cases=few_rows("squared_error"))
 relu = Trials(classifiers("cross_entropy", "relu", 2, 3, 5, 10), 10, leading, data=("digits",))
@@ -306,7 +306,7 @@ claim = Claim(
             replace(zero, seeds=20),
             rule=exact(1e-8, absolute=True),
             tolerance="4e7 roundings of float64, relative to the largest eigenvalue; pilot on other seeds: 1e-15",
-            control=broken(random, replace(random, seeds=10), "a random last layer, so that p is not 1/K"),
+            control=broken(large_last, replace(large_last, seeds=10), "a random last layer, so that p is not 1/K"),
             figure=block_spectrum,
             measure=first,
             shown=both_spectra,

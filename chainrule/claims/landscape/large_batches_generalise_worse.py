@@ -102,7 +102,7 @@ def new_against_training(c: Comparison) -> Figure:
             Panel(tuple(right), x="training loss [nat]", y="loss on new rows [nat]", log="xy"),
         ),
         "Tanh networks on digits with full batches and smaller ones. Left: loss on new rows where the training "
-        "loss passes 0.05, relative to batches of 16 and paired by seed; right: along training, mean and range of the seeds.",
+        "loss passes 0.05, relative to batches of 16 and paired by seed; right: along training, mean and range.",
     )
 
 

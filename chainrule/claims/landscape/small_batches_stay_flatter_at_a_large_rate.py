@@ -108,10 +108,10 @@ def at_equal_loss(values: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
 
 
 def full_batches_reached_the_edge(run: Run) -> np.ndarray:
-    """With full batches the sharpness began below 2/η and was seen above it."""
-    values = run.readings["sharpness"]
+    """With full batches the sharpness settled within 10 % of 2/η, the tolerance of the edge of stability (C4)."""
+    middle = np.median(run.readings["sharpness"][:, :, 1:], axis=2)
     threshold = np.array([2 / c.lr for c in run.conditions])[:, None]  # type: ignore[union-attr]
-    reached: np.ndarray = (values[:, :, 0] < threshold) & (values[:, :, 1:] > threshold[..., None]).any(2)
+    reached: np.ndarray = np.abs(middle / threshold - 1) < 0.1
     held = reached | np.array([c.batch != 0 for c in run.conditions])[:, None]  # type: ignore[union-attr]
     return held & (run.diverged_at < 0)
 
