@@ -84,11 +84,11 @@ def labelled(*labels: str, hidden: int = 512) -> tuple[Case, ...]:
     return tuple({"labels": name, "hidden": float(hidden)} for name in labels)
 
 
-random = Trials(labelled("random"), seeds=10, trial=fit, data=("digits",))
-true = replace(random, cases=labelled("true"))
-small = replace(random, cases=labelled("random", hidden=4), seeds=4)
-both = replace(random, cases=labelled("random", "true"))
-renamed = replace(random, cases=labelled("renamed", "true"))
+noise = Trials(labelled("random"), seeds=10, trial=fit, data=("digits",))
+true = replace(noise, cases=labelled("true"))
+small = replace(noise, cases=labelled("random", hidden=4), seeds=4)
+both = replace(noise, cases=labelled("random", "true"))
+renamed = replace(noise, cases=labelled("renamed", "true"))
 
 
 def long(trials: Trials) -> Trials:
@@ -159,8 +159,8 @@ claim = Claim(
         Part(
             "every one of 800 random labels is fitted",
             no_errors,
-            random,
-            long(random),
+            noise,
+            long(noise),
             rule=exact(0.0, absolute=True),
             tolerance="none: one wrong row of one seed refutes; prototype 5 of 5 seeds",
             control=broken(small, replace(small, seeds=20), "a network 64-4-10, which has too few parameters"),
@@ -172,8 +172,8 @@ claim = Claim(
         Part(
             "on new digits it is right as often as chance",
             chance,
-            random,
-            long(random),
+            noise,
+            long(noise),
             rule=agrees_absolutely(within=0.04),
             tolerance="270 new rows leave a standard error of .018 for each seed; prototype .103 [.067, .139]",
             control=broken(true, long(true), "true labels"),

@@ -43,7 +43,7 @@ from chainrule.calculus.network import Params, forward
 from chainrule.evidence.claim import Claim, Part, broken, mistaken
 from chainrule.evidence.comparison import Comparison
 from chainrule.evidence.figure import Figure, Line, Mark, Panel, Points, numbers
-from chainrule.evidence.rules import agrees_absolutely, at_most
+from chainrule.evidence.rules import agrees_absolutely, at_least
 from chainrule.experiment.protocol import Case, Draw, Run, Trials
 from chainrule.theory.lazy import relu_kernels, trajectory
 
@@ -58,18 +58,18 @@ NETWORKS = 8  # of each width whose kernel at initialisation is compared
 
 
 def half(case: Case) -> list[float]:
-    """Exponent of n, at most."""
-    return [-0.5]
+    """The exponent k of n^(-k)."""
+    return [0.5]
 
 
 def exponent_of_weights(case: Case) -> list[float]:
-    """Exponent of |ω_T - ω_0|/|ω_0|: minus half that of the number of weights."""
-    return [-0.5 if case["layers"] == 1 else -1.0]
+    """The exponent of |ω_T - ω_0|/|ω_0|: half that of the number of weights."""
+    return [0.5 if case["layers"] == 1 else 1.0]
 
 
-def minus_one(case: Case) -> list[float]:
+def whole(case: Case) -> list[float]:
     """The exponent of an average instead of a fluctuation."""
-    return [-1.0]
+    return [1.0]
 
 
 # protocol ──────────────────────────────────────────────────────────────────────────────
@@ -161,7 +161,7 @@ def ladder(case: Case, draw: Draw) -> np.ndarray:
     y = torch.sin(x[:TRAIN] @ torch.from_numpy(direction / np.linalg.norm(direction)))
     widths = case_widths(case)
     found = np.array([train(network(n, case, draw, "weights"), x, y) for n in widths])
-    exponents = np.polyfit(np.log(widths), np.log(found[:, :3]), 1)[0]
+    exponents = -np.polyfit(np.log(widths), np.log(found[:, :3]), 1)[0]
     return np.concatenate([exponents, [found[:, 3].min()], *map(filled, found[:, :3].T)])
 
 
@@ -175,7 +175,7 @@ def fluctuation(case: Case, draw: Draw) -> np.ndarray:
                  for k in range(NETWORKS)]) / np.linalg.norm(limit)
         for n in widths
     ])  # fmt: skip
-    return np.concatenate([np.polyfit(np.log(widths), np.log(found), 1)[:1], filled(found)])
+    return np.concatenate([-np.polyfit(np.log(widths), np.log(found), 1)[:1], filled(found)])
 
 
 def filled(ladder: np.ndarray | list[int]) -> np.ndarray:
@@ -197,7 +197,7 @@ quick = Trials((shallow("64 128 256 512 1024"), shallow("32 64 128 256 512", lay
 full = replace(quick, seeds=100)
 mean_field = replace(quick, cases=(shallow("64 128 256 512 1024", output="mean field"),), seeds=5)
 mean_field_full = replace(mean_field, seeds=20)
-random = Trials(
+at_initialisation = Trials(
     (shallow("64 128 256 512 1024", activation="relu"), shallow("32 64 128 256 512", activation="relu", layers=2.0)),
     seeds=8,
     trial=fluctuation,
@@ -207,17 +207,17 @@ random = Trials(
 
 
 def exponent_of_gap(run: Run) -> np.ndarray:
-    """Exponent of sup_t |f - f_lin| at new rows [C, S, 1]."""
+    """Exponent k of n^(-k) in sup_t |f - f_lin| at new rows [C, S, 1]."""
     return run.readings["trial"][:, :, 0, :1]
 
 
 def exponent_of_kernel(run: Run) -> np.ndarray:
-    """Exponent of |Θ_T - Θ_0|/|Θ_0| [C, S, 1]."""
+    """Exponent k of n^(-k) in |Θ_T - Θ_0|/|Θ_0| [C, S, 1]."""
     return run.readings["trial"][:, :, 0, 1:2]
 
 
 def exponent_of_change(run: Run) -> np.ndarray:
-    """Exponent of |ω_T - ω_0|/|ω_0| [C, S, 1]."""
+    """Exponent k of n^(-k) in |ω_T - ω_0|/|ω_0| [C, S, 1]."""
     return run.readings["trial"][:, :, 0, 2:3]
 
 
@@ -227,7 +227,7 @@ def all_reached_the_loss(run: Run) -> np.ndarray:
 
 
 def exponent_of_fluctuation(run: Run) -> np.ndarray:
-    """Exponent of |Θ_0 - Θ_∞|/|Θ_∞| [C, S, 1]."""
+    """Exponent k of n^(-k) in |Θ_0 - Θ_∞|/|Θ_∞| [C, S, 1]."""
     return run.readings["trial"][:, :, 0, :1]
 
 
@@ -260,10 +260,10 @@ def by_width(row: int, of: int, y: str, caption: str) -> Callable[[Comparison], 
             values = c.curves("ladder", i).reshape(c.seeds, of, -1)[:, row]
             n, values = n[np.isfinite(n)], values[:, np.isfinite(n)]
             middle = np.exp(np.log(values).mean(0))
-            law = middle[0] * (n / n[0]) ** c.predicted[i, 0]
+            law = middle[0] * (n / n[0]) ** -c.predicted[i, 0]
             marks.append(Points(numbers(n), numbers(middle), numbers(values.min(0)), numbers(values.max(0)),
                                 label=name, colour=i + 1))  # fmt: skip
-            marks.append(Line(numbers(n), numbers(law), label=f"predicted n^({c.predicted[i, 0]:g})", colour=i + 1,
+            marks.append(Line(numbers(n), numbers(law), label=f"predicted n^(-{c.predicted[i, 0]:g})", colour=i + 1,
                               dashed=i == 1))  # fmt: skip
         return Figure((Panel(tuple(marks), x="width n", y=y, log="xy"),), caption)
 
@@ -283,8 +283,8 @@ claim = Claim(
             half,
             quick,
             full,
-            rule=at_most(slack=0.1),
-            tolerance="an exponent of at most -0.45: a tenth for the curvature of ladders that end at n = 1024",
+            rule=at_least(slack=0.1),
+            tolerance="an exponent of at least 0.45: a tenth for the curvature of ladders that end at n = 1024",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
                 0,
@@ -303,8 +303,8 @@ claim = Claim(
             half,
             quick,
             full,
-            rule=at_most(slack=0.1),
-            tolerance="an exponent of at most -0.45, as for the gap",
+            rule=at_least(slack=0.1),
+            tolerance="an exponent of at least 0.45, as for the gap",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
                 1,
@@ -324,7 +324,7 @@ claim = Claim(
             quick,
             full,
             rule=agrees_absolutely(within=0.12),
-            tolerance="narrow networks move farther; prototype -.41 ± .04 and -.93 ± .05 at equal time",
+            tolerance="narrow networks move farther; prototype .41 ± .04 and .93 ± .05 at equal time",
             control=broken(mean_field, mean_field_full, "1/n instead of 1/√n before the output"),
             figure=by_width(
                 2,
@@ -341,11 +341,11 @@ claim = Claim(
         Part(
             "at initialisation the kernel of ReLU networks differs from its limit by n^(-1/2)",
             half,
-            random,
-            replace(random, seeds=40),
+            at_initialisation,
+            replace(at_initialisation, seeds=40),
             rule=agrees_absolutely(within=0.12),
             tolerance="as for the weights; eight networks of each width in a seed",
-            control=mistaken(minus_one, "1/n, the size of a bias and not of a fluctuation"),
+            control=mistaken(whole, "1/n, the size of a bias and not of a fluctuation"),
             figure=by_width(
                 0,
                 1,

@@ -11,10 +11,10 @@ large batch, without bias in numerator and denominator,
 
     |G|² ≈ (B_l |G_l|² - B_s |G_s|²) / (B_l - B_s),    tr Σ ≈ (|G_s|² - |G_l|²) / (1/B_s - 1/B_l).
 
-What holds on networks is the shape. The gain itself is missed by a quarter or more, since at a distance of η_max the
-loss is no quadratic any more (see the figure): judged is the gain of B = 8 as a share of that of B = 128. And B_noise
-may differ from B_simple by a factor of two in either direction. Near the end of training |G|² drowns in the noise, and
-nothing of this can be measured; the premise is that it is five standard errors above 0.
+What holds on networks is the shape. The gain itself is missed by 15 to 20 % at the start, since at a distance of η_max
+the loss is no quadratic any more (see the figure): judged is the gain of B = 8 as a share of that of B = 128. And
+B_noise may differ from B_simple by a factor of two in either direction. Near the end of training |G|² drowns in the
+noise, and nothing of this can be measured; the premise is that it is five standard errors above 0.
 
 Source: McCandlish, Kaplan, Amodei & OpenAI Dota Team (2018), An empirical model of large-batch training, section 2.2
 and appendix A.1, https://arxiv.org/abs/1812.06162

@@ -10,9 +10,9 @@ too short a way in an epoch.
 
 The difference is of the order kηλ_max. Where kη comes near 2/λ_max the larger batch is limited by stability and not by
 noise, and the rule breaks: the premise is kη < 1/λ_max for the network on its way, and the second part shows the
-breaking. While kη is far below 1/λ_max, all of it is the same gradient flow, with little noise for any batch size: the
-rule then needs no small batch (B below the noise scale of B9), which it does at rates where noise decides. On this
-task, 64-pixel digits, it holds to a tenth up to a batch of a quarter of the data.
+breaking. Where noise decides, the batch must also be small against the noise scale of B9. It need not be here: while kη
+is far below 1/λ_max, all batch sizes follow one gradient flow, and at the start 64 rows are already more than the noise
+scale. Digits are an easy test of the rule; rates that are not scaled, the control, show that it says something.
 
 Source: Goyal et al. (2017), Accurate, large minibatch SGD: training ImageNet in 1 hour, section 2.1,
 https://arxiv.org/abs/1706.02677; Smith & Le (2018), A Bayesian perspective on generalization and stochastic gradient

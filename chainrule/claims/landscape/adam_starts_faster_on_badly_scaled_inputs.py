@@ -102,7 +102,7 @@ def pair(data: str, model: str = "tanh") -> Trials:
     cases: tuple[Case, ...] = tuple(
         {"optimiser": name, "data": data, "model": model} for name in ("heavy_ball", "adam")
     )
-    return Trials(cases, seeds=20, trial=tuned, data=("diabetes",))
+    return Trials(cases, seeds=12, trial=tuned, data=("diabetes",))
 
 
 raw, isotropic = pair("raw scales"), pair("isotropic", "linear")
@@ -135,7 +135,7 @@ def race(c: Comparison) -> Figure:
         median, label = np.median(curves, axis=0), f"{name}, median rate {np.median(rates):.2g}"
         marks.append(Line(numbers(steps), numbers(median), label=label, colour=i, dashed=i == 1))
     here = (lowest, float(c.curves("loss", 0)[:, 0].max()))
-    marks.append(Line((EARLY, EARLY), here, label="compared here", colour=6, dashed=True))
+    marks.append(Line((float(EARLY), float(EARLY)), here, label="compared here", colour=6, dashed=True))
     panel = Panel(tuple(marks), x="step", y="training loss [½ squared error]", log="y")
     return Figure((panel,), "Diabetes, features centred but on their raw scales, from 0.5 to 35: momentum and Adam, "
                   "each at the best of seven rates for every seed. Median and range of the seeds.")  # fmt: skip

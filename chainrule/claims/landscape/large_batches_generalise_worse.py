@@ -51,7 +51,7 @@ network = Condition(
 )
 large = msgspec.structs.replace(network, widths=(64, 64, 64, 10), n_train=800, steps=800)
 quick = Protocol(grid(network, {"batch": BATCHES}), seeds=10, observe=look, at=Schedule(every=20))
-full = Protocol(grid(large, {"batch": BATCHES}), seeds=100, observe=look, at=Schedule(every=20))
+full = Protocol(grid(large, {"batch": BATCHES}), seeds=40, observe=look, at=Schedule(every=20))
 same, same_full = (
     replace(protocol, conditions=grid(c, {"batch": (0,), "lr": (0.1, 0.099)}))
     for protocol, c in ((quick, network), (full, large))

@@ -222,7 +222,7 @@ def scatter(c: Comparison, share: str, words: str) -> Figure:
         x, y = c.curves(share + kind, 0).ravel(), c.curves("loss" + kind, 0).ravel()
         keep = np.isfinite(x) & np.isfinite(y)
         dots = Dots(numbers(x[keep]), numbers(y[keep]), colour=0 if kind else 1)
-        panels.append(Panel((dots,), x=words, y="loss [½ squared error]", title=title))
+        panels.append(Panel((dots,), x=words, y="loss [½ squared error]", title=title, log="y" if kind else ""))
     found, mean = c.curves("found", 0).mean(), np.nanmean(c.measured[0])
     said = f"is {mean:.2f} at critical points" if share == "index" else f"is larger by {mean:.2f} at critical points"
     return Figure(
