@@ -24,6 +24,7 @@ from chainrule.randomness import stream
 OPTIMISER_HYPER = ("lr", "momentum", "beta2", "weight_decay", "l1")  # in float64: 1 - β₂ is formed before it is rounded
 NOISE_HYPER = ("dropout", "input_noise", "gradient_noise")
 EPSILON = 1e-8  # of Adam and RMSprop: the value of Kingma & Ba (2015) and of torch
+DRAWS = 2  # version of what is drawn from which stream; a change computes everything anew, and old results stay
 ORDER_BLOCK = 16_384  # rows whose orders are drawn from one stream
 MASK_BLOCK = 32  # steps of dropout masks drawn from one stream: opening a stream costs as much as 4,000 numbers
 

@@ -20,7 +20,7 @@ from chainrule import dataset
 from chainrule.calculus.optimisers import OPTIMISERS
 from chainrule.errors import ChainruleError
 from chainrule.experiment import trials
-from chainrule.experiment.cohort import Cohort, assemble
+from chainrule.experiment.cohort import DRAWS, Cohort, assemble
 from chainrule.experiment.condition import DTYPES, Condition, architecture
 from chainrule.experiment.engines import Engine, State, initial
 from chainrule.experiment.executors.job import Executor, Job, Parcel, Work, other_code, shared_store, stays_here
@@ -137,6 +137,7 @@ def naming(protocol: Protocol) -> Naming:
     shared: dict[str, object] = {
         "kind": "network",
         "root": ROOT,
+        "draws": DRAWS,
         "observe": {name: identity(i) for name, i in protocol.observe.items()},
         "at": [protocol.at.every, protocol.at.first],
         "keep": protocol.keep,

@@ -10,6 +10,7 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as bytes_from_tensors
 
 from chainrule import dataset
+from chainrule.experiment.cohort import DRAWS
 from chainrule.experiment.engines import NEVER
 from chainrule.experiment.executors.job import Job, Parcel, Progress, Work, other_code, shared_store, stays_here
 from chainrule.experiment.naming import found, identity, spelled_out
@@ -56,7 +57,7 @@ def named(trials: Trials) -> list[str]:
 
 def address(names: list[str], case: Case, replica: int) -> str:
     """The address of one trial's result; ``names`` as ``named`` has them."""
-    return key({"kind": "trial", "trial": names, "case": case, "root": ROOT, "replica": replica})
+    return key({"kind": "trial", "trial": names, "case": case, "root": ROOT, "draws": DRAWS, "replica": replica})
 
 
 def _try(trials: Trials, case: Case, replica: int) -> dict[str, bytes]:

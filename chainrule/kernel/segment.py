@@ -244,7 +244,7 @@ def gradient(width, scratch, h0, batch, d0, turned, length, goal, g0, rows, n_ou
     if n_out > 1:
         product(
             width, scratch, h0, batch, 1, scratch, turned, length, goal, g0, length,
-            rows, padded(n_out, width) // width, count, alpha, beta, one, 1,
+            rows, padded(n_out, width) // width, count, alpha, beta, one,
         )  # fmt: skip
         return
     delta = scratch[d0 : d0 + count]
@@ -348,7 +348,7 @@ def train(
                     length = row_length(widths[l], width)
                     product(
                         width, w, w0[l], 1, length, scratch, h0[l - 1], batch, scratch, h0[l], batch,
-                        widths[l], vectors, widths[l - 1] + 1, one, zero, one, 3,
+                        widths[l], vectors, widths[l - 1] + 1, one, zero, one,
                     )  # fmt: skip
                     if l < last:
                         h = scratch[h0[l] : h0[l] + widths[l] * batch]
@@ -376,7 +376,7 @@ def train(
                         if l > 1 and inner > k:
                             product(
                                 width, w, w0[l] + k * length, length, 1, scratch, d0[l], batch,
-                                scratch, d0[l - 1] + k * batch, batch, inner - k, vectors, n_out, one, zero, one, 3,
+                                scratch, d0[l - 1] + k * batch, batch, inner - k, vectors, n_out, one, zero, one,
                             )  # fmt: skip
                             h = scratch[h0[l - 1] + k * batch : h0[l - 1] + inner * batch]
                             delta = scratch[d0[l - 1] + k * batch : d0[l - 1] + inner * batch]

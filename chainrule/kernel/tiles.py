@@ -9,6 +9,7 @@ Source:
     Goto & van de Geijn (2008), Anatomy of high-performance matrix multiplication.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ REGISTER = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
 MANY = REGISTER == 64 or not X86  # 32 registers: AVX-512 and ARM; 16 on other x86 processors
 VECTORS = 3 if MANY else 2
 ROWS = 9 if MANY else 4  # with a row of the right factor and one entry of the left: 9·3 + 3 + 1 = 31 registers, or 11
+SHAPES = (ROWS + 1) * (VECTORS + 1)
+FAR = 512  # numbers from row to row: more than a processor's own guessing spans
 AHEAD = 32  # terms: the left factor is asked for early, since its rows may be too far apart for the processor to guess
 DEPTH = 256  # terms of the sum in one go: a panel of the right factor then stays in the first-level cache
 
@@ -77,9 +80,12 @@ def _prefetch(builder: Builder, place: ir.Value) -> None:
     builder.call(function, [builder.bitcast(place, byte), HALF(0), HALF(3), HALF(1)])
 
 
-def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) -> ir.Function:
-    """C[rows, vectors] ← βC + α A B, A by strides (row, term), B and C by rows of contiguous numbers."""
-    name = f"tile.{_bits(scalar)}.{rows}.{vectors}"
+def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int, far: bool) -> ir.Function:
+    """C[rows, vectors] ← βC + α A B, A by strides (row, term), B and C by rows of contiguous numbers.
+
+    Where rows lie ``far`` apart the processor does not guess which one comes next: then it is told.
+    """
+    name = f"tile.{_bits(scalar)}.{rows}.{vectors}.{far}"
     if name in module.globals:
         return module.globals[name]
     pointer, vector = scalar.as_pointer(), _vector(scalar)
@@ -98,7 +104,7 @@ def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) 
 
     builder = Builder(entry)
     lefts = [builder.gep(a, [builder.mul(a_row, WORD(i))]) for i in range(rows)]
-    for i in range(rows):
+    for i in range(rows if far else 0):
         start = builder.gep(c, [builder.mul(c_row, WORD(i))])
         for j in range(vectors):
             _prefetch(builder, builder.gep(start, [WORD(j * vector.count)]))
@@ -110,9 +116,10 @@ def _tile_function(module: ir.Module, scalar: ir.Type, rows: int, vectors: int) 
     right_place = builder.gep(b, [right_offset])
     right = [_load(builder, builder.gep(right_place, [WORD(j * vector.count)]), vector) for j in range(vectors)]
     new = {}
-    ahead = builder.add(left_offset, builder.mul(a_term, WORD(AHEAD)))
-    _prefetch(builder, builder.gep(lefts[0], [ahead]))
-    _prefetch(builder, builder.gep(lefts[-1], [ahead]))
+    if far:
+        ahead = builder.add(left_offset, builder.mul(a_term, WORD(AHEAD)))
+        _prefetch(builder, builder.gep(lefts[0], [ahead]))
+        _prefetch(builder, builder.gep(lefts[-1], [ahead]))
     for i in range(rows):
         left = _splat(builder, builder.load(builder.gep(lefts[i], [left_offset])), vector)
         for j in range(vectors):
@@ -149,32 +156,32 @@ def _at(context: Any, builder: Builder, array_type: types.Array, array: ir.Value
 
 
 @intrinsic
-def tile(typing_context, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta):
+def tile(typing_context, far, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta):
     """One tile; see ``_tile_function``. Its shape is chosen when it runs, among those compiled."""
     n, t = types.int64, a.dtype
-    signature = types.void(n, n, a, n, n, n, b, n, n, c, n, n, n, t, t)
+    signature = types.void(n, n, n, a, n, n, n, b, n, n, c, n, n, n, t, t)
 
     def generate(context: Any, builder: Builder, signature: Any, values: Any) -> ir.Value:
-        rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta = values
+        far, rows, vectors, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, terms, alpha, beta = values
         left, right, goal = (
             _at(context, builder, kind, array, offset)
             for kind, array, offset in (
-                (signature.args[2], a, a0),
-                (signature.args[6], b, b0),
-                (signature.args[9], c, c0),
+                (signature.args[3], a, a0),
+                (signature.args[7], b, b0),
+                (signature.args[10], c, c0),
             )
         )
         scalar = context.get_value_type(t)
         end = builder.append_basic_block("tiled")
-        switch = builder.switch(builder.add(builder.mul(rows, WORD(VECTORS + 1)), vectors), end)
-        for r in range(1, ROWS + 1):
-            for v in range(1, VECTORS + 1):
-                block = builder.append_basic_block(f"tile{r}x{v}")
-                switch.add_case(WORD((VECTORS + 1) * r + v), block)
-                with builder.goto_block(block):
-                    function = _tile_function(builder.module, scalar, r, v)
-                    builder.call(function, [left, a_row, a_term, right, b_term, goal, c_row, terms, alpha, beta])
-                    builder.branch(end)
+        shape = builder.add(builder.mul(rows, WORD(VECTORS + 1)), vectors)
+        switch = builder.switch(builder.add(shape, builder.mul(far, WORD(SHAPES))), end)
+        for r, v, distant in itertools.product(range(1, ROWS + 1), range(1, VECTORS + 1), (False, True)):
+            block = builder.append_basic_block(f"tile{r}x{v}")
+            switch.add_case(WORD((VECTORS + 1) * r + v + distant * SHAPES), block)
+            with builder.goto_block(block):
+                function = _tile_function(builder.module, scalar, r, v, distant)
+                builder.call(function, [left, a_row, a_term, right, b_term, goal, c_row, terms, alpha, beta])
+                builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
@@ -299,13 +306,16 @@ def summing(function: Callable[..., Any]) -> Any:
 
 
 @compiled
-def product(width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one, group):
+def product(width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vectors, terms, alpha, beta, one):
     """C ← βC + αAB, C of ``rows`` × (``vectors`` · ``width``) numbers; A[i, k] = a[a0 + i·a_row + k·a_term], and so on.
 
-    ``group`` panels of the right factor are visited for each stripe of the left one: 1 where the left one is smaller.
+    A large left factor meets three panels of the right one while a stripe of it is in the cache; a small one stays
+    there whole, and the panels come one by one.
     """
     panels = (vectors + VECTORS - 1) // VECTORS
     stripes = (rows + ROWS - 1) // ROWS
+    far = 1 if max(a_term, c_row) >= FAR else 0
+    group = 3 if max(a_row, a_term) >= FAR else 1
     for k in range(0, terms, DEPTH):
         depth = min(DEPTH, terms - k)
         keep = beta if k == 0 else one
@@ -316,7 +326,7 @@ def product(width, a, a0, a_row, a_term, b, b0, b_term, c, c0, c_row, rows, vect
                 for panel in range(first, min(first + group, panels)):
                     j, end = panel * vectors // panels, (panel + 1) * vectors // panels
                     tile(
-                        r, end - j,
+                        far, r, end - j,
                         a, a0 + i * a_row + k * a_term, a_row, a_term,
                         b, b0 + k * b_term + j * width, b_term,
                         c, c0 + i * c_row + j * width, c_row,

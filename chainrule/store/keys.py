@@ -14,7 +14,7 @@ import msgspec
 
 from chainrule.errors import ChainruleError
 
-FORMAT = 2  # 1: batch orders and dropout masks had one stream per epoch and per layer
+FORMAT = 1
 EXACT_INTEGERS = 2.0**53  # below it every integer-valued float is exactly that integer
 
 Plain = dict[str, object] | list[object] | str | int | float | bool | None

@@ -27,7 +27,7 @@ from chainrule.workflows.export import Network
 from chainrule.workflows.members import Members, epoch_steps, fit, protocol, staged
 from chainrule.workflows.summary import AT_MOST_ONE, POSITIVE, SHARE, over_seeds
 
-FORMAT = 1  # of the record; raised when its tables or pictures change
+FORMAT = 2  # of the record; raised when its tables, pictures or networks change
 FROM_DATA = -1
 
 

@@ -173,7 +173,7 @@ def test_products_of_every_shape_of_tile(dtype: type) -> None:
                     got = c.copy().ravel()
                     tiles.product(
                         width, left.ravel(), 0, row, term, b.ravel(), 0, vectors * width, got, 0, vectors * width,
-                        rows, vectors, terms, dtype(2), dtype(-0.5), one, 1 + rows % 3,
+                        rows, vectors, terms, dtype(2), dtype(-0.5), one,
                     )  # fmt: skip
                     error = np.abs(got.reshape(c.shape) - expected) / size
                     assert error.max() <= 4 * (terms + 2) * np.finfo(dtype).eps, (rows, vectors, terms)
@@ -183,7 +183,7 @@ def test_a_product_that_replaces_does_not_read_what_it_replaces() -> None:
     """With β = 0 an old NaN is overwritten."""
     width = tiles.LANES[64]
     c = np.full(width, np.nan)
-    tiles.product(width, np.ones(1), 0, 1, 1, np.ones(width), 0, width, c, 0, width, 1, 1, 1, 1.0, 0.0, 1.0, 1)
+    tiles.product(width, np.ones(1), 0, 1, 1, np.ones(width), 0, width, c, 0, width, 1, 1, 1, 1.0, 0.0, 1.0)
     assert c.tolist() == [1.0] * width
 
 

@@ -62,7 +62,7 @@ def test_defaults_are_left_out_of_keys() -> None:
 def test_golden_keys() -> None:
     """Keys are held, so that a changed default or a renamed field is noticed."""
     assert hashlib.sha256(canonical(BASE)).hexdigest()[:16] == "d11ee1e1c2fd207d"
-    assert key({"kind": "network", "condition": settings(BASE, {"lr": 0.5})})[:16] == "13ce46d0a4750b02"
+    assert key({"kind": "network", "condition": settings(BASE, {"lr": 0.5})})[:16] == "069c466f48669424"
 
 
 @pytest.mark.parametrize("name", RANGES)
