@@ -252,7 +252,7 @@ def test_a_signal_ends_politely(number: int, status: int, tmp_path: Path) -> Non
             time.sleep(0.1)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
+    assert process.returncode == status, errors
     assert "the same command continues there" in errors
     assert "Traceback" not in errors
     assert call("verify") == 0

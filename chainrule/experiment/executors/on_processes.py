@@ -4,10 +4,12 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import chain
 
 from loky import ProcessPoolExecutor, cpu_count, get_reusable_executor
@@ -75,7 +77,9 @@ def on_processes(workers: int = 0, memory: int = 0) -> Executor:
                     waiting = chain(lost, waiting)
         finally:
             if not whole:
-                pool.shutdown(wait=True, kill_workers=True)
+                # a pool that was interrupted while it started cannot be joined; its workers end with this process
+                with suppress(Exception):
+                    pool.shutdown(wait=True, kill_workers=True)
 
     return execute
 
@@ -87,6 +91,8 @@ def cores() -> int:
 
 def started(width: int) -> ProcessPoolExecutor:
     """Worker processes with one thread each: the first job starts them, the next work finds them, idle ones leave."""
+    # loky replaces a worker that has grown by 300 MB, as one with a large data set has, and warns; no job is lost by it
+    warnings.filterwarnings("ignore", "A worker was restarted while some jobs", UserWarning)
     return get_reusable_executor(
         max_workers=width, timeout=IDLE, env=ONE_THREAD, initializer=bound, initargs=(os.getpid(),)
     )
