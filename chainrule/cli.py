@@ -25,7 +25,6 @@ from chainrule.evidence.evaluation import Evaluation, Sheet
 from chainrule.evidence.finding import Finding
 from chainrule.evidence.shelf import look_up
 from chainrule.experiment.environment import versions
-from chainrule.experiment.fast import unavailable
 from chainrule.experiment.executors.as_it_pays import as_it_pays
 from chainrule.experiment.executors.in_process import in_process
 from chainrule.experiment.executors.job import Executor, Job
@@ -33,6 +32,7 @@ from chainrule.experiment.executors.memory import stated
 from chainrule.experiment.executors.on_dask import on_dask
 from chainrule.experiment.executors.on_processes import on_processes
 from chainrule.experiment.executors.on_ray import on_ray
+from chainrule.experiment.fast import unavailable
 from chainrule.experiment.training import Progress
 from chainrule.lookup import (
     catalogue_page,
